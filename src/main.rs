@@ -1,0 +1,2 @@
+//! The `ringway` binary.
+fn main() {}
