@@ -1,1 +1,4 @@
-//! To be written.
+//! Words that every layer uses: quantities with units, blocks of addresses. Knows of nothing else.
+
+pub mod cidr;
+pub mod units;

@@ -1,0 +1,79 @@
+//! `[listener.NAME]`: where clients connect and what they may cost us.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::cidr::Cidr;
+
+/// One listener; every shard listens on each of its addresses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerConfig {
+    /// Name of the table.
+    pub name: String,
+    /// Addresses to bind; at least one, none used by another listener, ports are not 0.
+    pub addresses: Vec<SocketAddr>,
+    /// Whose forwarding headers are believed. Default: nobody's.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Which forwarding headers are sent to endpoints. Default: [`Forwarded::XForwarded`].
+    pub forwarded: Forwarded,
+    /// Shape of the error pages we write ourselves. Default: [`ErrorFormat::Auto`].
+    pub error_format: ErrorFormat,
+    /// Whether CONNECT is let through to routes. Default: false, it gets 405.
+    pub connect: bool,
+    /// What one client may cost.
+    pub limits: ListenerLimits,
+}
+
+/// Limits of one client connection. Times are never zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// From the first byte of a request to the end of its head. Default: 10 s.
+    pub header_timeout: Duration,
+    /// Longest pause between two pieces of a request's body. Default: 30 s.
+    pub body_timeout: Duration,
+    /// Longest time in which the client takes nothing of a response. Default: 30 s.
+    pub write_timeout: Duration,
+    /// How long a kept-alive connection may sit between requests. Default: 75 s.
+    pub idle: Duration,
+    /// Largest request head in bytes, 1 KiB to 1 MiB; above it 431. Default: 32 KiB.
+    pub headers: u32,
+    /// Largest request body in bytes, above it 413; `None` is unlimited. Default: 10 MiB.
+    pub body: Option<u64>,
+}
+
+/// Which forwarding headers an endpoint gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Rfc7239,
+    /// Both kinds.
+    Both,
+    /// None; those of untrusted clients are removed all the same.
+    Off,
+}
+
+/// Shape of the error pages we write ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// JSON if the request's `Accept` prefers it, else text.
+    Auto,
+    /// Plain text.
+    Text,
+    /// JSON.
+    Json,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+            headers: 32 * 1024,
+            body: Some(10 * 1024 * 1024),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Text with variables, such as `https://www.example.com/${path.rest}`.
+//!
+//! Parsed once at load; whoever expands it walks the pieces and appends. A literal `$` needs no
+//! escape unless `{` follows it; `$${` stands for `${`.
+
+/// Text with variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// What to append, in order; adjacent literals are merged, no literal is empty.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece of a [`Template`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Text as it stands.
+    Literal(String),
+    /// `${name}`
+    Variable(Variable),
+}
+
+/// What a template can take from the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// `${scheme}`: `http`, or what a trusted proxy said.
+    Scheme,
+    /// `${host}`: the host without the port.
+    Host,
+    /// `${path}`: the path as it came, with its leading `/`, before any rewrite.
+    Path,
+    /// `${path.rest}`: what the final `/*` of the route's path matched, without a leading `/`.
+    PathRest,
+    /// `${query}`: the query with its leading `?`, or nothing, so that `${path}${query}` is whole.
+    Query,
+    /// `${client_ip}`: the client's address, as the trusted proxies tell it.
+    ClientIp,
+    /// `${request_id}`: the request's id.
+    RequestId,
+}

@@ -1,0 +1,154 @@
+//! `[upstream.NAME]`: a group of endpoints that serve the same.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamConfig {
+    /// Name of the table.
+    pub name: String,
+    /// How an endpoint is chosen. Default: [`BalancePolicy::RoundRobin`].
+    pub balance: BalancePolicy,
+    /// At least one; no address twice.
+    pub endpoints: Vec<EndpointConfig>,
+    /// Kept-alive connections.
+    pub pool: PoolConfig,
+    /// The circuit breaker.
+    pub limits: UpstreamLimits,
+    /// Active health checks. Default: none, every endpoint counts as healthy.
+    pub health: Option<HealthConfig>,
+    /// Passive ejection.
+    pub outlier: OutlierConfig,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BalancePolicy {
+    /// In turn, smoothly by weight.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests per weight among a few drawn at random.
+    LeastRequest {
+        /// How many are drawn, 2 to 16. Default: 2.
+        choices: u32,
+    },
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// Where it is; the port is not 0.
+    pub address: SocketAddr,
+    /// Its share, 1 to 256. Default: 1.
+    pub weight: u32,
+    /// Used only while no other endpoint is available. Default: false.
+    pub backup: bool,
+}
+
+/// Connections kept for the next request; one pool per shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Most idle connections per endpoint and shard, 0 to 65536; 0 keeps none. Default: 64.
+    pub idle_per_endpoint: u32,
+    /// How long one may be idle. Default: 60 s.
+    pub idle_timeout: Duration,
+    /// Whether an empty pool asks its neighbours. Default: [`Share::Steal`].
+    pub share: Share,
+    /// Most requests on one connection; `None` (default) is unlimited.
+    pub max_reuse: Option<u64>,
+}
+
+/// What an empty pool does before it connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Takes an idle connection from a neighbour shard.
+    Steal,
+    /// Connects at once.
+    Off,
+}
+
+/// The circuit breaker, over all shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Most connections to one endpoint; `None` (default) is unlimited.
+    pub connections: Option<u32>,
+    /// Most requests that wait for a connection of this upstream; more get 503. Default: 1024.
+    pub pending: u32,
+    /// How long one waits before it gets 503. Default: 2 s.
+    pub queue_timeout: Duration,
+}
+
+/// Active health checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// How an endpoint is asked.
+    pub probe: Probe,
+    /// From one check to the next. Default: 2 s.
+    pub interval: Duration,
+    /// How long an answer may take; not longer than `interval`. Default: 1 s.
+    pub timeout: Duration,
+    /// Good checks in a row until it is healthy again, 1 to 100. Default: 2.
+    pub rise: u32,
+    /// Bad checks in a row until it is not, 1 to 100. Default: 3.
+    pub fall: u32,
+    /// Good statuses, for [`Probe::Http`]; not empty. Default: 200 to 399.
+    pub expect: Vec<RangeInclusive<u16>>,
+}
+
+/// How an endpoint is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// It must accept a connection.
+    Tcp,
+    /// It must answer GET with a status of [`HealthConfig::expect`].
+    Http {
+        /// Path and query asked for.
+        path: String,
+        /// The `Host` sent. Default (`None`): the endpoint's address.
+        host: Option<String>,
+    },
+}
+
+/// Passive ejection: an endpoint that fails requests is left out for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutlierConfig {
+    /// Failed connects, broken or malformed responses and timeouts in a row; 1 to 1000, `None` is
+    /// off. Default: 5.
+    pub consecutive_failures: Option<u32>,
+    /// Answers with 500 to 599 in a row; 1 to 1000. Default: `None`, off.
+    pub consecutive_5xx: Option<u32>,
+    /// How long it is left out. Default: 10 s.
+    pub eject: Duration,
+    /// Most of the endpoints that may be left out at one time, 0.0 to 1.0. Default: 0.5.
+    pub max_ejected: f64,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            idle_per_endpoint: 64,
+            idle_timeout: Duration::from_secs(60),
+            share: Share::Steal,
+            max_reuse: None,
+        }
+    }
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self { connections: None, pending: 1024, queue_timeout: Duration::from_secs(2) }
+    }
+}
+
+impl Default for OutlierConfig {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: Some(5),
+            consecutive_5xx: None,
+            eject: Duration::from_secs(10),
+            max_ejected: 0.5,
+        }
+    }
+}
