@@ -44,8 +44,7 @@ impl Civil {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month =
-            if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         Self {
             year: u16::try_from(year).unwrap_or(9999),
@@ -148,8 +147,8 @@ mod tests {
         let mut last = Civil::from_unix(Duration::ZERO);
         for day in 1..146_097 {
             let civil = Civil::from_unix(Duration::from_secs(day * SECONDS_PER_DAY));
-            let next_day = (civil.year, civil.month) == (last.year, last.month)
-                && civil.day == last.day + 1;
+            let next_day =
+                (civil.year, civil.month) == (last.year, last.month) && civil.day == last.day + 1;
             let next_month = civil.day == 1
                 && last.day >= 28
                 && u32::from(civil.year) * 12 + u32::from(civil.month)

@@ -4,23 +4,29 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `time` | RFC 3339, UTC, milliseconds |
-//! | `listener` | string |
-//! | `client` | `ip:port`, IPv6 in brackets |
-//! | `method`, `target`, `version` | string, empty if unreadable |
-//! | `host` | string or null |
-//! | `status` | number, 0 if the connection broke before a response |
+//! | `time` | when the exchange ended: RFC 3339, UTC, milliseconds |
+//! | `client_ip` | address |
+//! | `method`, `scheme` | string |
+//! | `host`, `path`, `query` | string or null |
+//! | `version` | `HTTP/1.1` or the like |
+//! | `status` | number, 0 if the client was told nothing |
 //! | `bytes_in`, `bytes_out` | number, bytes of body |
-//! | `duration` | seconds, six decimals |
+//! | `duration` | milliseconds, three decimals |
+//! | `upstream_duration` | the same, or null |
+//! | `listener` | string |
 //! | `route`, `upstream`, `endpoint` | string or null |
-//! | `retries` | number |
-//! | `request_id`, `user_agent`, `referer`, `error` | string or null |
+//! | `attempts` | number of times the request was sent to an endpoint |
+//! | `request_id`, `referer`, `user_agent`, `error` | string or null |
 //!
 //! JSON text is escaped by RFC 8259 §7; bytes that aren't UTF-8 become U+FFFD. In `combined` and
 //! templates `"`, `\`, controls and all bytes above 0x7e become `\xHH`, as nginx writes them, and an
 //! absent value is `-`. No byte of a request can therefore end a line or a quoted value.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use crate::base::{access::AccessRecord, civil::Civil};
 
@@ -30,115 +36,136 @@ pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 
 /// How a line is spelt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Format {
+pub enum AccessFormat {
     /// One JSON object, schema above.
     Json,
     /// The combined log format of Apache and nginx; no user name is known, so the third field is
     /// always `-`.
     Combined,
-    /// Literal text and fields.
-    Template(Vec<Piece>),
+    /// Literal text and fields, one after the other.
+    Template(Vec<LogPiece>),
 }
 
-/// A part of a [`Format::Template`].
+/// A piece of an access-log template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Written as it stands.
+pub enum LogPiece {
+    /// Text as it stands.
     Literal(String),
-    /// Replaced by the record's value.
-    Field(Field),
+    /// `${name}`
+    Field(LogField),
 }
 
-/// A value a template may name as `${name}`.
+/// What an access-log line can tell; the name in the file is [`LogField::name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// `time`: RFC 3339 with milliseconds, UTC.
+pub enum LogField {
+    /// When the exchange ended, RFC 3339, UTC, milliseconds.
     Time,
-    /// `time_common`: `24/Nov/2026:14:56:02 +0000`.
-    TimeCommon,
-    /// `listener`
-    Listener,
-    /// `client`: address and port.
-    Client,
-    /// `client_ip`: address alone.
+    /// Address of the client, as the trusted proxies tell it.
     ClientIp,
-    /// `method`
+    /// Request method.
     Method,
-    /// `target`: path and query as sent.
-    Target,
-    /// `version`
-    Version,
-    /// `host`
+    /// `http`
+    Scheme,
+    /// Host of the request, without the port.
     Host,
-    /// `status`
+    /// Path as it came.
+    Path,
+    /// Query without `?`.
+    Query,
+    /// `HTTP/1.1`
+    Version,
+    /// Status sent to the client; 0 if none was.
     Status,
-    /// `bytes_in`
+    /// Bytes of request body received.
     BytesIn,
-    /// `bytes_out`
+    /// Bytes of response body sent.
     BytesOut,
-    /// `duration`: seconds, six decimals.
+    /// First byte of the request to last byte of the response, milliseconds, three decimals.
     Duration,
-    /// `route`
+    /// First byte of the request to the upstream's response head, milliseconds, three decimals.
+    UpstreamDuration,
+    /// Name of the listener.
+    Listener,
+    /// Name of the route, none if none matched.
     Route,
-    /// `upstream`
+    /// Name of the upstream.
     Upstream,
-    /// `endpoint`
+    /// Address of the endpoint that answered, or that was tried last.
     Endpoint,
-    /// `retries`
-    Retries,
-    /// `request_id`
+    /// How many times the request was sent to an endpoint.
+    Attempts,
+    /// The request's id.
     RequestId,
-    /// `user_agent`
-    UserAgent,
-    /// `referer`
+    /// `Referer` of the request.
     Referer,
-    /// `error`
+    /// `User-Agent` of the request.
+    UserAgent,
+    /// What went wrong, none if nothing did.
     Error,
 }
 
-impl Field {
-    /// Every field with the name a template gives it.
-    pub const ALL: [(&'static str, Self); 21] = [
-        ("time", Self::Time),
-        ("time_common", Self::TimeCommon),
-        ("listener", Self::Listener),
-        ("client", Self::Client),
-        ("client_ip", Self::ClientIp),
-        ("method", Self::Method),
-        ("target", Self::Target),
-        ("version", Self::Version),
-        ("host", Self::Host),
-        ("status", Self::Status),
-        ("bytes_in", Self::BytesIn),
-        ("bytes_out", Self::BytesOut),
-        ("duration", Self::Duration),
-        ("route", Self::Route),
-        ("upstream", Self::Upstream),
-        ("endpoint", Self::Endpoint),
-        ("retries", Self::Retries),
-        ("request_id", Self::RequestId),
-        ("user_agent", Self::UserAgent),
-        ("referer", Self::Referer),
-        ("error", Self::Error),
+impl LogField {
+    /// Every field, in the order of the JSON line.
+    pub const ALL: [Self; 22] = [
+        Self::Time,
+        Self::ClientIp,
+        Self::Method,
+        Self::Scheme,
+        Self::Host,
+        Self::Path,
+        Self::Query,
+        Self::Version,
+        Self::Status,
+        Self::BytesIn,
+        Self::BytesOut,
+        Self::Duration,
+        Self::UpstreamDuration,
+        Self::Listener,
+        Self::Route,
+        Self::Upstream,
+        Self::Endpoint,
+        Self::Attempts,
+        Self::RequestId,
+        Self::Referer,
+        Self::UserAgent,
+        Self::Error,
     ];
 
-    /// The field a template calls `name`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
-    }
-
-    /// What a template calls this field.
+    /// Name of the field in a template and in the JSON line.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, field)| *field == self).map_or("", |(name, _)| name)
+        match self {
+            Self::Time => "time",
+            Self::ClientIp => "client_ip",
+            Self::Method => "method",
+            Self::Scheme => "scheme",
+            Self::Host => "host",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Version => "version",
+            Self::Status => "status",
+            Self::BytesIn => "bytes_in",
+            Self::BytesOut => "bytes_out",
+            Self::Duration => "duration",
+            Self::UpstreamDuration => "upstream_duration",
+            Self::Listener => "listener",
+            Self::Route => "route",
+            Self::Upstream => "upstream",
+            Self::Endpoint => "endpoint",
+            Self::Attempts => "attempts",
+            Self::RequestId => "request_id",
+            Self::Referer => "referer",
+            Self::UserAgent => "user_agent",
+            Self::Error => "error",
+        }
     }
 }
 
 /// Appends the record as one line, with its newline.
-pub fn format_line(record: &AccessRecord<'_>, format: &Format, out: &mut Vec<u8>) {
+pub fn format_line(record: &AccessRecord<'_>, format: &AccessFormat, out: &mut Vec<u8>) {
     match format {
-        Format::Json => json(record, out),
-        Format::Combined => combined(record, out),
-        Format::Template(pieces) => template(record, pieces, out),
+        AccessFormat::Json => json(record, out),
+        AccessFormat::Combined => combined(record, out),
+        AccessFormat::Template(pieces) => template(record, pieces, out),
     }
     out.push(b'\n');
 }
@@ -146,20 +173,26 @@ pub fn format_line(record: &AccessRecord<'_>, format: &Format, out: &mut Vec<u8>
 fn json(r: &AccessRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     Civil::from_system_time(r.time).write_rfc3339(out);
-    out.push(b'"');
-    json_text(",\"listener\":", Some(r.listener.as_bytes()), out);
-    out.extend_from_slice(b",\"client\":\"");
-    address(r.client, out);
+    out.extend_from_slice(b"\",\"client_ip\":\"");
+    ip(r.client_ip, out);
     out.push(b'"');
     json_text(",\"method\":", Some(r.method), out);
-    json_text(",\"target\":", Some(r.target), out);
-    json_text(",\"version\":", Some(r.version.as_bytes()), out);
+    json_text(",\"scheme\":", Some(r.scheme.as_bytes()), out);
     json_text(",\"host\":", r.host, out);
+    json_text(",\"path\":", r.path, out);
+    json_text(",\"query\":", r.query, out);
+    json_text(",\"version\":", Some(r.version.as_bytes()), out);
     json_number(",\"status\":", u64::from(r.status), out);
     json_number(",\"bytes_in\":", r.bytes_in, out);
     json_number(",\"bytes_out\":", r.bytes_out, out);
     out.extend_from_slice(b",\"duration\":");
-    seconds(r.duration, out);
+    millis(r.duration, out);
+    out.extend_from_slice(b",\"upstream_duration\":");
+    match r.upstream_duration {
+        Some(duration) => millis(duration, out),
+        None => out.extend_from_slice(b"null"),
+    }
+    json_text(",\"listener\":", Some(r.listener.as_bytes()), out);
     json_text(",\"route\":", r.route.map(str::as_bytes), out);
     json_text(",\"upstream\":", r.upstream.map(str::as_bytes), out);
     out.extend_from_slice(b",\"endpoint\":");
@@ -171,75 +204,86 @@ fn json(r: &AccessRecord<'_>, out: &mut Vec<u8>) {
         }
         None => out.extend_from_slice(b"null"),
     }
-    json_number(",\"retries\":", u64::from(r.retries), out);
+    json_number(",\"attempts\":", u64::from(r.attempts), out);
     json_text(",\"request_id\":", r.request_id, out);
-    json_text(",\"user_agent\":", r.user_agent, out);
     json_text(",\"referer\":", r.referer, out);
+    json_text(",\"user_agent\":", r.user_agent, out);
     json_text(",\"error\":", r.error.map(str::as_bytes), out);
     out.push(b'}');
 }
 
 fn combined(r: &AccessRecord<'_>, out: &mut Vec<u8>) {
-    field(r, Field::ClientIp, out);
+    ip(r.client_ip, out);
     out.extend_from_slice(b" - - [");
     Civil::from_system_time(r.time).write_common_log(out);
     out.extend_from_slice(b"] \"");
-    if r.method.is_empty() {
-        // Nothing readable was sent: nginx leaves the quoted request empty.
-    } else {
+    // Where nothing readable was sent nginx leaves the quoted request empty.
+    if !r.method.is_empty() {
         hex_escaped(r.method, out);
         out.push(b' ');
-        hex_escaped(r.target, out);
+        hex_escaped(r.path.unwrap_or(b"*"), out);
+        if let Some(query) = r.query {
+            out.push(b'?');
+            hex_escaped(query, out);
+        }
         out.push(b' ');
         hex_escaped(r.version.as_bytes(), out);
     }
     out.extend_from_slice(b"\" ");
     // nginx writes 000 where there is no status; parsers expect three digits.
-    if r.status == 0 { out.extend_from_slice(b"000") } else { number(u64::from(r.status), out) }
+    if r.status == 0 {
+        out.extend_from_slice(b"000");
+    } else {
+        number(u64::from(r.status), out);
+    }
     out.push(b' ');
     number(r.bytes_out, out);
     out.extend_from_slice(b" \"");
-    field(r, Field::Referer, out);
+    or_dash(r.referer, out);
     out.extend_from_slice(b"\" \"");
-    field(r, Field::UserAgent, out);
+    or_dash(r.user_agent, out);
     out.push(b'"');
 }
 
-fn template(r: &AccessRecord<'_>, pieces: &[Piece], out: &mut Vec<u8>) {
+fn template(r: &AccessRecord<'_>, pieces: &[LogPiece], out: &mut Vec<u8>) {
     for piece in pieces {
         match piece {
-            Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-            Piece::Field(name) => field(r, *name, out),
+            LogPiece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+            LogPiece::Field(name) => field(r, *name, out),
         }
     }
 }
 
-fn field(r: &AccessRecord<'_>, field: Field, out: &mut Vec<u8>) {
+fn field(r: &AccessRecord<'_>, field: LogField, out: &mut Vec<u8>) {
     match field {
-        Field::Time => Civil::from_system_time(r.time).write_rfc3339(out),
-        Field::TimeCommon => Civil::from_system_time(r.time).write_common_log(out),
-        Field::Listener => or_dash(Some(r.listener.as_bytes()), out),
-        Field::Client => address(r.client, out),
-        Field::ClientIp => display(r.client.ip(), out),
-        Field::Method => or_dash(Some(r.method), out),
-        Field::Target => or_dash(Some(r.target), out),
-        Field::Version => or_dash(Some(r.version.as_bytes()), out),
-        Field::Host => or_dash(r.host, out),
-        Field::Status => number(u64::from(r.status), out),
-        Field::BytesIn => number(r.bytes_in, out),
-        Field::BytesOut => number(r.bytes_out, out),
-        Field::Duration => seconds(r.duration, out),
-        Field::Route => or_dash(r.route.map(str::as_bytes), out),
-        Field::Upstream => or_dash(r.upstream.map(str::as_bytes), out),
-        Field::Endpoint => match r.endpoint {
+        LogField::Time => Civil::from_system_time(r.time).write_rfc3339(out),
+        LogField::ClientIp => ip(r.client_ip, out),
+        LogField::Method => or_dash(Some(r.method), out),
+        LogField::Scheme => or_dash(Some(r.scheme.as_bytes()), out),
+        LogField::Host => or_dash(r.host, out),
+        LogField::Path => or_dash(r.path, out),
+        LogField::Query => or_dash(r.query, out),
+        LogField::Version => or_dash(Some(r.version.as_bytes()), out),
+        LogField::Status => number(u64::from(r.status), out),
+        LogField::BytesIn => number(r.bytes_in, out),
+        LogField::BytesOut => number(r.bytes_out, out),
+        LogField::Duration => millis(r.duration, out),
+        LogField::UpstreamDuration => match r.upstream_duration {
+            Some(duration) => millis(duration, out),
+            None => out.push(b'-'),
+        },
+        LogField::Listener => or_dash(Some(r.listener.as_bytes()), out),
+        LogField::Route => or_dash(r.route.map(str::as_bytes), out),
+        LogField::Upstream => or_dash(r.upstream.map(str::as_bytes), out),
+        LogField::Endpoint => match r.endpoint {
             Some(endpoint) => address(endpoint, out),
             None => out.push(b'-'),
         },
-        Field::Retries => number(u64::from(r.retries), out),
-        Field::RequestId => or_dash(r.request_id, out),
-        Field::UserAgent => or_dash(r.user_agent, out),
-        Field::Referer => or_dash(r.referer, out),
-        Field::Error => or_dash(r.error.map(str::as_bytes), out),
+        LogField::Attempts => number(u64::from(r.attempts), out),
+        LogField::RequestId => or_dash(r.request_id, out),
+        LogField::Referer => or_dash(r.referer, out),
+        LogField::UserAgent => or_dash(r.user_agent, out),
+        LogField::Error => or_dash(r.error.map(str::as_bytes), out),
     }
 }
 
@@ -254,30 +298,35 @@ fn number(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn seconds(duration: Duration, out: &mut Vec<u8>) {
-    number(duration.as_secs(), out);
+/// Milliseconds, three decimals.
+fn millis(duration: Duration, out: &mut Vec<u8>) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    number(micros / 1_000, out);
     out.push(b'.');
-    let mut unit = 100_000;
-    while unit > 0 {
-        let digit = duration.subsec_micros() / unit % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
-        unit /= 10;
+    for unit in [100, 10, 1] {
+        out.push(b'0' + u8::try_from(micros / unit % 10).unwrap_or(0));
     }
 }
 
 fn address(address: SocketAddr, out: &mut Vec<u8>) {
-    // Dotted by hand: the formatter's padding support costs more than the digits.
-    if let SocketAddr::V4(v4) = address {
-        for (i, octet) in v4.ip().octets().into_iter().enumerate() {
-            if i > 0 {
-                out.push(b'.');
-            }
-            number(u64::from(octet), out);
+    match address {
+        SocketAddr::V4(_) => {
+            ip(address.ip(), out);
+            out.push(b':');
+            number(u64::from(address.port()), out);
         }
-        out.push(b':');
-        number(u64::from(v4.port()), out);
-    } else {
-        display(address, out);
+        SocketAddr::V6(_) => display(address, out),
+    }
+}
+
+fn ip(ip: IpAddr, out: &mut Vec<u8>) {
+    // Dotted by hand: the formatter's padding support costs more than the digits.
+    let IpAddr::V4(v4) = ip else { return display(ip, out) };
+    for (i, octet) in v4.octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        number(u64::from(octet), out);
     }
 }
 

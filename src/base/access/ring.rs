@@ -63,7 +63,8 @@ impl Ring {
     ) -> Option<usize> {
         let needed = 1 + line.len().div_ceil(WORD_BYTES);
         let tail = self.tail.load(Relaxed);
-        if tail.wrapping_sub(*seen_head) + needed > self.size_words.min(look_again_bytes / WORD_BYTES)
+        if tail.wrapping_sub(*seen_head) + needed
+            > self.size_words.min(look_again_bytes / WORD_BYTES)
         {
             *seen_head = self.head.load(Acquire);
         }
@@ -71,9 +72,8 @@ impl Ring {
         if used > self.size_words {
             return None;
         }
-        let words = self
-            .words
-            .get_or_init(|| (0..self.size_words).map(|_| AtomicU64::new(0)).collect());
+        let words =
+            self.words.get_or_init(|| (0..self.size_words).map(|_| AtomicU64::new(0)).collect());
         let mask = words.len() - 1;
         words[tail & mask].store(line.len() as u64, Relaxed);
         let mut at = tail.wrapping_add(1);

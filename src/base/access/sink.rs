@@ -18,7 +18,7 @@ use std::{
 
 use crate::base::{
     access::{
-        AccessRecord, Format,
+        AccessFormat, AccessRecord,
         format::{VALUE_BYTES_MAX, format_line},
         ring::{RING_BYTES, Ring},
     },
@@ -79,7 +79,7 @@ pub fn access_queue(waker: Arc<WriterWaker>, seed: u64) -> (AccessSink, AccessSo
 
 impl AccessSink {
     /// Queues one line; never waits. A full queue counts the line as dropped.
-    pub fn log(&self, record: &AccessRecord<'_>, format: &Format) {
+    pub fn log(&self, record: &AccessRecord<'_>, format: &AccessFormat) {
         let mut line = self.scratch.borrow_mut();
         line.clear();
         format_line(record, format, &mut line);
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_logged_line_arrives_and_is_counted() {
         let (sink, mut source) = access_queue(Arc::default(), 0);
-        sink.log(&record(), &Format::Combined);
+        sink.log(&record(), &AccessFormat::Combined);
         let mut out = Vec::new();
         assert_eq!(source.take(&mut out, usize::MAX), 1);
         assert!(out.ends_with(b"\n"));
@@ -206,14 +206,14 @@ mod tests {
         let (sink, mut source) = access_queue(Arc::default(), 0);
         let mut logged = 0;
         while sink.dropped() == 0 {
-            sink.log(&record(), &Format::Json);
+            sink.log(&record(), &AccessFormat::Json);
             logged += 1;
         }
         let mut out = Vec::new();
         assert_eq!(source.take(&mut out, usize::MAX), logged - 1);
         assert!(out.len() <= RING_BYTES && out.len() > RING_BYTES * 9 / 10, "{}", out.len());
         assert_eq!(source.counts().dropped(), 1);
-        sink.log(&record(), &Format::Json);
+        sink.log(&record(), &AccessFormat::Json);
         assert_eq!(source.take(&mut out, usize::MAX), 1, "room again");
     }
 
@@ -222,11 +222,11 @@ mod tests {
         let waker = Arc::new(WriterWaker::default());
         let (sink, _source) = access_queue(Arc::clone(&waker), 0);
         while !waker.is_woken.load(std::sync::atomic::Ordering::Relaxed) {
-            sink.log(&record(), &Format::Json);
+            sink.log(&record(), &AccessFormat::Json);
         }
         assert_eq!(sink.dropped(), 0, "long before the queue is full");
         waker.rearm();
-        sink.log(&record(), &Format::Json);
+        sink.log(&record(), &AccessFormat::Json);
         assert!(waker.is_woken.load(std::sync::atomic::Ordering::Relaxed), "still over the mark");
     }
 
@@ -235,13 +235,18 @@ mod tests {
         let (sink, mut source) = access_queue(Arc::default(), 0);
         let nuls = vec![0; 64 * 1024];
         let mut big = record();
-        (big.method, big.target) = (&nuls, &nuls);
-        for text in
-            [&mut big.host, &mut big.request_id, &mut big.user_agent, &mut big.referer]
-        {
+        big.method = &nuls;
+        for text in [
+            &mut big.host,
+            &mut big.path,
+            &mut big.query,
+            &mut big.request_id,
+            &mut big.user_agent,
+            &mut big.referer,
+        ] {
             *text = Some(&nuls);
         }
-        sink.log(&big, &Format::Json);
+        sink.log(&big, &AccessFormat::Json);
         assert_eq!(sink.dropped(), 0);
         assert!(sink.scratch.borrow().capacity() <= SCRATCH_BYTES_KEPT);
         assert_eq!(source.take(&mut Vec::new(), usize::MAX), 1);
