@@ -1,4 +1,9 @@
-//! Words that every layer uses: quantities with units, blocks of addresses. Knows of nothing else.
+//! Words that every layer uses: quantities with units, blocks of addresses, counters, the access
+//! record. Knows of nothing else.
 
+pub mod access;
 pub mod cidr;
+pub mod civil;
+pub mod histogram;
+pub mod metrics;
 pub mod units;

@@ -21,12 +21,11 @@ mod runtime;
 mod template;
 mod upstream;
 
+pub use crate::base::access::{AccessFormat, LogField, LogPiece};
 pub use admin::AdminConfig;
 pub use filter::{FilterConfig, FilterKind, IdTrust};
 pub use listener::{ErrorFormat, Forwarded, ListenerConfig, ListenerLimits};
-pub use log::{
-    AccessFormat, AccessLog, ErrorLog, LogConfig, LogField, LogLevel, LogPath, LogPiece,
-};
+pub use log::{AccessLog, ErrorLog, LogConfig, LogLevel, LogPath};
 pub use pattern::{HostPattern, PathPattern, Segment, Specificity};
 pub use route::{
     Action, HeaderEdits, Retry, RetryCause, RetryOn, Rewrite, RouteConfig, RouteMatch, Timeouts,
