@@ -1,1 +1,154 @@
-//! To be written.
+//! Which endpoint gets the next request: one trait, one file per algorithm.
+//!
+//! Pure decisions: no I/O, no clock, no system randomness, no allocation per pick. A balancer
+//! belongs to one shard and one upstream; what other shards do reaches it only through the
+//! in-flight counts that the caller's [`Candidates`] reads. It doesn't know why a candidate is
+//! unavailable (probe, ejection, drain) and keeps no health of its own.
+//!
+//! Every algorithm picks within the best non-empty tier:
+//! ```text
+//!   1. primaries, available, not yet tried by this request
+//!   2. backups,   available, not yet tried
+//!   3. primaries, available, tried          (a retry with nowhere else to go)
+//!   4. backups,   available, tried
+//!      none of these: `None`; there is no panic mode, an unhealthy endpoint is never picked
+//! ```
+
+mod least_request;
+mod rng;
+mod round_robin;
+#[cfg(test)]
+mod tests;
+
+pub use least_request::{CHOICES_MAX, LeastRequest};
+pub use rng::Rng;
+pub use round_robin::RoundRobin;
+
+/// What a balancer sees of one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Share of the requests, relative to the others; 0 counts as 1.
+    pub weight: u32,
+    /// Requests now with the endpoint, from all shards.
+    pub in_flight: u32,
+    /// Whether it may be picked at all.
+    pub available: bool,
+    /// Only picked when no primary can be.
+    pub backup: bool,
+}
+
+/// The endpoints to choose from, in the config's order.
+///
+/// Indices stay the same for the life of a balancer: a reload that changes them makes new ones.
+pub trait Candidates {
+    /// How many there are, available or not.
+    fn len(&self) -> usize;
+
+    /// Reads one; `index` is below [`len`](Self::len).
+    fn candidate(&self, index: usize) -> Candidate;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Candidates for [Candidate] {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn candidate(&self, index: usize) -> Candidate {
+        self[index]
+    }
+}
+
+/// An algorithm with the state that one shard keeps for one upstream.
+pub trait Balance {
+    /// The index of the candidate that gets the request, or `None` when none is available.
+    ///
+    /// A candidate in `tried` is picked only when no other is available.
+    fn pick(&self, candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<usize>;
+}
+
+/// The algorithms of the config language, chosen at run time without a box.
+#[derive(Debug)]
+pub enum Balancer {
+    /// `round_robin`: smooth weighted round robin.
+    RoundRobin(RoundRobin),
+    /// `least_request`: the least loaded of a few random ones.
+    LeastRequest(LeastRequest),
+}
+
+impl Balance for Balancer {
+    fn pick(&self, candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<usize> {
+        match self {
+            Self::RoundRobin(balance) => balance.pick(candidates, tried),
+            Self::LeastRequest(balance) => balance.pick(candidates, tried),
+        }
+    }
+}
+
+/// The candidates that one request was already sent to, newest last.
+///
+/// Remembers the last [`TRIED_MAX`]; a request that is retried more often forgets its oldest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tried {
+    indices: [u32; TRIED_MAX],
+    /// How many were ever added; the newest sits at `(count - 1) % TRIED_MAX`.
+    count: u32,
+}
+
+impl Tried {
+    /// Nothing tried yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { indices: [0; TRIED_MAX], count: 0 }
+    }
+
+    /// Notes one more attempt at `index`.
+    pub fn insert(&mut self, index: usize) {
+        let slot = self.count as usize % TRIED_MAX;
+        self.indices[slot] = u32::try_from(index).unwrap_or(u32::MAX);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Whether `index` is among the remembered attempts.
+    #[must_use]
+    pub fn contains(&self, index: usize) -> bool {
+        let known = (self.count as usize).min(TRIED_MAX);
+        self.indices[..known].iter().any(|&tried| tried as usize == index)
+    }
+
+    /// How many attempts were noted.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.count
+    }
+}
+
+/// How many attempts [`Tried`] remembers.
+pub const TRIED_MAX: usize = 8;
+
+/// A candidate's tier: lower is better, `None` is never picked.
+fn tier(candidate: &Candidate, is_tried: bool) -> Option<u8> {
+    candidate.available.then_some(u8::from(is_tried) * 2 + u8::from(candidate.backup))
+}
+
+/// The best tier that any candidate has.
+fn best_tier(candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<u8> {
+    let mut best = None;
+    for index in 0..candidates.len() {
+        let Some(tier) = tier(&candidates.candidate(index), tried.contains(index)) else {
+            continue;
+        };
+        if tier == BEST_TIER {
+            return Some(tier);
+        }
+        best = Some(best.map_or(tier, |best: u8| best.min(tier)));
+    }
+    best
+}
+
+/// Untried, available primaries: nothing can beat it.
+const BEST_TIER: u8 = 0;

@@ -1,1 +1,113 @@
-//! To be written.
+//! Where requests go: upstreams, their endpoints, and the connections to them.
+//!
+//! Two kinds of state. [`Upstream`] and [`Endpoint`] are shared by all shards and live in the
+//! snapshot: config, relaxed atomics, nothing else. [`Pools`] is one shard's: its balancers and
+//! idle connections, touched by no other thread; shards that lend each other connections do so
+//! by mailbox.
+//!
+//! ```text
+//!   Arc<Upstream> ── Arc<Endpoint> ── Arc<Endpoint>          all shards, atomics
+//!        ▲                ▲
+//!   shard 0: Pools ─ Pool ─ EndpointPool: idle, waiters      Rc, Cell
+//!        │ mailbox: ask, give, refuse
+//!   shard 1: Pools ─ Pool ─ EndpointPool
+//! ```
+//! It knows nothing of HTTP, routes or filters. Active probes run on the control thread, which
+//! brings their verdicts by [`Upstream::set_probe`].
+
+mod counters;
+mod endpoint;
+pub mod options;
+mod outlier;
+mod retry_budget;
+
+pub use counters::{Count, Counters, Totals};
+pub use endpoint::{Endpoint, EndpointId};
+use options::UpstreamConfig;
+pub use outlier::{Change, Outcome, Standing, TIMES_MAX, Verdict};
+pub use retry_budget::{RETRIES_PER_SECOND_MIN, RetryBudget, WINDOW_SECONDS};
+
+use crate::balance::{Candidate, Candidates};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+/// One upstream as a snapshot holds it: shared by all shards, never changed but for atomics.
+#[derive(Debug)]
+pub struct Upstream {
+    /// As configured.
+    pub config: UpstreamConfig,
+    /// In the order of `config.endpoints`.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    epoch: Instant,
+    /// Taken while somebody decides over an ejection; shared with the snapshots before and after,
+    /// since they share the endpoints.
+    ejecting: Arc<AtomicBool>,
+}
+
+impl Upstream {
+    /// Builds it, taking over the endpoints of `previous` whose address is still there: with
+    /// them health, ejections, in-flight counts, counters and every shard's idle connections.
+    ///
+    /// `shards` is the number of shards of the process.
+    #[must_use]
+    pub fn build(
+        config: &UpstreamConfig,
+        shards: usize,
+        now: Instant,
+        previous: Option<&Self>,
+    ) -> Self {
+        let epoch = previous.map_or(now, |previous| previous.epoch);
+        let mut left: Vec<&Arc<Endpoint>> =
+            previous.map_or_else(Vec::new, |previous| previous.endpoints.iter().collect());
+        let endpoints = config.endpoints.iter().map(|endpoint| {
+            // Taken out of the list: an address that is listed twice gets two endpoints.
+            let kept = left
+                .iter()
+                .position(|old| old.address == endpoint.address && old.shards() == shards)
+                .map(|position| Arc::clone(left.swap_remove(position)));
+            kept.unwrap_or_else(|| Arc::new(Endpoint::new(endpoint.address, shards, epoch)))
+        });
+        Self {
+            endpoints: endpoints.collect(),
+            config: config.clone(),
+            epoch,
+            ejecting: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.ejecting)),
+        }
+    }
+
+    /// The endpoints as a balancer wants to see them.
+    #[must_use]
+    pub fn candidates(&self, now: Instant) -> impl Candidates {
+        View { upstream: self, now }
+    }
+
+    /// Whether any endpoint may get requests.
+    pub fn is_available(&self, now: Instant) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.is_available(now))
+    }
+}
+
+/// Reads an upstream's atomics for a pick.
+struct View<'a> {
+    upstream: &'a Upstream,
+    now: Instant,
+}
+
+impl Candidates for View<'_> {
+    fn len(&self) -> usize {
+        self.upstream.endpoints.len()
+    }
+
+    fn candidate(&self, index: usize) -> Candidate {
+        let endpoint = &self.upstream.endpoints[index];
+        let terms = &self.upstream.config.endpoints[index];
+        Candidate {
+            weight: terms.weight,
+            in_flight: endpoint.in_flight(),
+            available: endpoint.is_available(self.now),
+            backup: terms.backup,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What happened at one endpoint, counted per shard and summed when read.
+//!
+//! A shard writes only its own cache line, with a plain load and store: no locked instruction,
+//! no line that travels between cores. The control thread reads all of them.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// One number with one writer.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds one. Only the shard that owns the number calls this.
+    pub(super) fn add_one(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One shard's counters for one endpoint. All but `idle` only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections that wait in this shard's pool: neighbours look here before they ask.
+    pub(super) idle: AtomicU32,
+    /// Requests sent, or tried to be.
+    pub requests: Count,
+    /// Requests that an existing connection carried.
+    pub reused: Count,
+    /// Connections opened.
+    pub connects: Count,
+    /// Connects that failed: refused, unreachable, timed out.
+    pub connect_failures: Count,
+    /// Connections that broke before a response.
+    pub resets: Count,
+    /// Requests that got no answer in time.
+    pub timeouts: Count,
+    /// Responses that weren't HTTP.
+    pub malformed: Count,
+    /// Answers of 500 and above.
+    pub server_errors: Count,
+    /// Idle connections got from a neighbour.
+    pub stolen: Count,
+    /// Idle connections given to a neighbour.
+    pub given: Count,
+    /// Asks that a neighbour couldn't serve.
+    pub refused: Count,
+    /// Idle connections found closed, with unasked bytes, too old or one too many.
+    pub discarded: Count,
+    /// Requests that had to queue for a connection.
+    pub queued: Count,
+    /// Requests turned away because the queue was full.
+    pub queue_full: Count,
+    /// Requests turned away after waiting too long.
+    pub queue_timeouts: Count,
+}
+
+/// The sums over all shards at one moment.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is documented on `Counters`")]
+pub struct Totals {
+    pub idle: u64,
+    pub requests: u64,
+    pub reused: u64,
+    pub connects: u64,
+    pub connect_failures: u64,
+    pub resets: u64,
+    pub timeouts: u64,
+    pub malformed: u64,
+    pub server_errors: u64,
+    pub stolen: u64,
+    pub given: u64,
+    pub refused: u64,
+    pub discarded: u64,
+    pub queued: u64,
+    pub queue_full: u64,
+    pub queue_timeouts: u64,
+}
+
+impl Totals {
+    /// Adds one shard's numbers.
+    pub(super) fn add(&mut self, shard: &Counters) {
+        self.idle += u64::from(shard.idle.load(Ordering::Relaxed));
+        self.requests += shard.requests.get();
+        self.reused += shard.reused.get();
+        self.connects += shard.connects.get();
+        self.connect_failures += shard.connect_failures.get();
+        self.resets += shard.resets.get();
+        self.timeouts += shard.timeouts.get();
+        self.malformed += shard.malformed.get();
+        self.server_errors += shard.server_errors.get();
+        self.stolen += shard.stolen.get();
+        self.given += shard.given.get();
+        self.refused += shard.refused.get();
+        self.discarded += shard.discarded.get();
+        self.queued += shard.queued.get();
+        self.queue_full += shard.queue_full.get();
+        self.queue_timeouts += shard.queue_timeouts.get();
+    }
+
+    /// Share of the lent connections that were not opened for the request; `None` before the
+    /// first.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn reuse_ratio(&self) -> Option<f64> {
+        let lent = self.reused + self.connects;
+        (lent > 0).then(|| self.reused as f64 / lent as f64)
+    }
+}

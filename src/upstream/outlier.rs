@@ -1,0 +1,354 @@
+//! Passive ejection: an endpoint whose real requests keep failing is left alone for a while.
+//!
+//! ```text
+//!                 N failures in a row, and others can carry on
+//!        ┌────┐ ─────────────────────────────────────────────▶ ┌─────────┐
+//!        │ in │                                                │ ejected │ eject × times
+//!        └────┘ ◀───────────────────────────────────────────── └─────────┘
+//!                 time over (`tick`), or its probe comes back up
+//! ```
+//! The count of failures isn't reset by an ejection, only by a success: an endpoint that returns
+//! as broken as it went is out again after one request, and for longer. Each `eject` spent in
+//! service takes one off the multiplier.
+//!
+//! All shards report here at once. The whole state of an ejection is one word, each change of it
+//! one compare-exchange, and only its winner gets the [`Change`]: so it's logged exactly once.
+//! Whether an ejection may happen depends on the other endpoints, so deciding is guarded by a
+//! flag that nobody waits for: who finds it taken leaves the ejection to the next failure.
+
+use super::Upstream;
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How one request went, as far as the endpoint is to blame or praise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response below 500 began.
+    Answered,
+    /// A response of 500 or above began.
+    ServerError,
+    /// No connection could be had. `Pool::lend` reports this itself.
+    ConnectFailed,
+    /// The connection broke before a response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// What came wasn't a response.
+    Malformed,
+}
+
+/// What can be said of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Gets requests.
+    Healthy,
+    /// Its probe fails.
+    Unhealthy,
+    /// Taken out because requests failed.
+    Ejected,
+}
+
+/// One change of an endpoint's standing: exists once over all shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub endpoint: SocketAddr,
+    /// What it was.
+    pub from: Standing,
+    /// What it is now.
+    pub to: Standing,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl Upstream {
+    /// Takes note of how a request to endpoint `index` went, on `shard`; may eject it.
+    ///
+    /// Logs the change, if there is one, and returns it. The cheap case (a success after a
+    /// success) writes nothing that other shards read.
+    pub fn report(&self, shard: usize, index: usize, outcome: Outcome, now: Instant) -> Option<Change> {
+        let endpoint = self.endpoints.get(index)?;
+        let rules = &self.config.outlier;
+        let counters = endpoint.counters(shard)?;
+        match outcome {
+            Outcome::Answered => {}
+            Outcome::ServerError => counters.server_errors.add_one(),
+            Outcome::ConnectFailed => counters.connect_failures.add_one(),
+            Outcome::Reset => counters.resets.add_one(),
+            Outcome::Timeout => counters.timeouts.add_one(),
+            Outcome::Malformed => counters.malformed.add_one(),
+        }
+        let health = &endpoint.health;
+        if outcome == Outcome::Answered {
+            reset(&health.failures);
+            reset(&health.server_errors);
+            return None;
+        }
+        let server_errors = health.server_errors.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let reason = if outcome == Outcome::ServerError {
+            reset(&health.failures);
+            None
+        } else {
+            let failures = health.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            is_over(failures, rules.consecutive_failures)
+                .then(|| format!("{failures} failures in a row, the last: {outcome}"))
+        };
+        let reason = reason.or_else(|| {
+            is_over(server_errors, rules.consecutive_5xx)
+                .then(|| format!("{server_errors} answers of 5xx or none in a row"))
+        })?;
+        self.eject(index, reason, now)
+    }
+
+    /// Takes a probe's verdict. A probe that comes back up also ends an ejection.
+    ///
+    /// `reason` says what the probe saw, such as `HTTP 503` or `refused`. Logs the change, if
+    /// there is one, and returns it.
+    pub fn set_probe(&self, index: usize, verdict: Verdict, reason: &str, now: Instant) -> Option<Change> {
+        let endpoint = self.endpoints.get(index)?;
+        let passes = verdict == Verdict::Passes;
+        if endpoint.health.passes_probe.swap(passes, Ordering::Relaxed) == passes {
+            return None;
+        }
+        let was_ejected = endpoint.is_ejected(now);
+        let (from, to) = match (verdict, was_ejected) {
+            (Verdict::Passes, _) => (Standing::Unhealthy, Standing::Healthy),
+            (Verdict::Fails, true) => (Standing::Ejected, Standing::Unhealthy),
+            (Verdict::Fails, false) => (Standing::Healthy, Standing::Unhealthy),
+        };
+        if verdict == Verdict::Passes {
+            reset(&endpoint.health.failures);
+            reset(&endpoint.health.server_errors);
+            endpoint.health.ejection.end_now(now);
+        }
+        Some(self.announce(Change { endpoint: endpoint.address, from, to, reason: reason.to_owned() }))
+    }
+
+    /// Brings back the endpoints whose time is over: each shard calls it about once a second.
+    ///
+    /// Requests may go there from the very millisecond (`is_available` looks at the clock); this
+    /// only makes the change known and shortens the next ejection of one that kept well.
+    pub fn tick(&self, now: Instant) {
+        for endpoint in &self.endpoints {
+            let ejection = &endpoint.health.ejection;
+            if ejection.end_if_over(now) {
+                let to = if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
+                self.announce(Change {
+                    endpoint: endpoint.address,
+                    from: Standing::Ejected,
+                    to,
+                    reason: "its time is over".to_owned(),
+                });
+            }
+            ejection.forgive(now, self.config.outlier.eject);
+        }
+    }
+
+    /// How many endpoints are ejected now.
+    pub fn ejected(&self, now: Instant) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count()
+    }
+
+    /// How many may be ejected at once: the share of `max_ejected`, rounded down, never all.
+    pub fn ejected_max(&self) -> usize {
+        let count = self.endpoints.len();
+        #[expect(clippy::cast_precision_loss, reason = "endpoints are counted in thousands")]
+        let share = (count as f64 * self.config.outlier.max_ejected.clamp(0.0, 1.0)).floor();
+        #[expect(clippy::cast_possible_truncation, reason = "between 0 and `count`")]
+        #[expect(clippy::cast_sign_loss, reason = "between 0 and `count`")]
+        let share = share as usize;
+        share.min(count.saturating_sub(1))
+    }
+
+    fn eject(&self, index: usize, reason: String, now: Instant) -> Option<Change> {
+        let endpoint = self.endpoints.get(index)?;
+        if endpoint.is_ejected(now) {
+            return None;
+        }
+        let _turn = Turn::take(&self.ejecting)?;
+        let others = self.endpoints.iter().enumerate().filter(|&(other, _)| other != index);
+        let can_carry_on = others.clone().any(|(_, other)| other.is_available(now));
+        if !can_carry_on || self.ejected(now) >= self.ejected_max() {
+            return None;
+        }
+        let length = endpoint.health.ejection.begin(now, self.config.outlier.eject)?;
+        endpoint.health.ejections.fetch_add(1, Ordering::Relaxed);
+        let from = if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
+        let reason = format!("{reason}; for {} s", length.as_secs_f64());
+        Some(self.announce(Change { endpoint: endpoint.address, from, to: Standing::Ejected, reason }))
+    }
+
+    fn announce(&self, change: Change) -> Change {
+        let Change { endpoint, from, to, reason } = &change;
+        let upstream = self.config.name.as_str();
+        if *to == Standing::Healthy {
+            tracing::info!(upstream, %endpoint, %from, %to, reason, "endpoint is back");
+        } else {
+            tracing::warn!(upstream, %endpoint, %from, %to, reason, "endpoint gets no requests");
+        }
+        change
+    }
+}
+
+/// What an active probe found, after `rise` or `fall`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answers as expected.
+    Passes,
+    /// It doesn't.
+    Fails,
+}
+
+/// The ejection of one endpoint, in one word:
+/// ```text
+///   bit 63   62 ............. 16   15 ...... 0
+///   is out   milliseconds          times
+/// ```
+/// Out: until when, and the how-manieth time in a row. In: since when, and how many times still
+/// count. Milliseconds run from `epoch` and last for 4,400 years.
+#[derive(Debug)]
+pub(super) struct Ejection {
+    epoch: Instant,
+    word: AtomicU64,
+}
+
+impl Ejection {
+    pub(super) fn new(epoch: Instant) -> Self {
+        Self { epoch, word: AtomicU64::new(0) }
+    }
+
+    pub(super) fn is_out(&self, now: Instant) -> bool {
+        let word = Word::unpack(self.word.load(Ordering::Relaxed));
+        word.is_out && self.millis(now) < word.millis
+    }
+
+    /// Ejects; the length of it, or `None` when it is out already.
+    fn begin(&self, now: Instant, unit: Duration) -> Option<Duration> {
+        let packed = self.word.load(Ordering::Relaxed);
+        let word = Word::unpack(packed);
+        let at = self.millis(now);
+        if word.is_out && at < word.millis {
+            return None;
+        }
+        let times = word.times.saturating_add(1).min(TIMES_MAX);
+        let length = unit.saturating_mul(u32::from(times)).max(Duration::from_millis(1));
+        let millis = at.saturating_add(millis(length));
+        self.exchange(packed, Word { is_out: true, millis, times }).then_some(length)
+    }
+
+    /// Ends an ejection whose time is over; true for the one caller that did it.
+    fn end_if_over(&self, now: Instant) -> bool {
+        let packed = self.word.load(Ordering::Relaxed);
+        let word = Word::unpack(packed);
+        let at = self.millis(now);
+        word.is_out && at >= word.millis && self.exchange(packed, Word { is_out: false, millis: at, ..word })
+    }
+
+    /// Ends an ejection early.
+    fn end_now(&self, now: Instant) {
+        let packed = self.word.load(Ordering::Relaxed);
+        let word = Word::unpack(packed);
+        if word.is_out {
+            // Lost to another change: then that one stands.
+            let _ended = self.exchange(packed, Word { is_out: false, millis: self.millis(now), ..word });
+        }
+    }
+
+    /// Takes one off the multiplier for each `unit` of good service.
+    fn forgive(&self, now: Instant, unit: Duration) {
+        let packed = self.word.load(Ordering::Relaxed);
+        let word = Word::unpack(packed);
+        let at = self.millis(now);
+        if !word.is_out && word.times > 0 && at.saturating_sub(word.millis) >= millis(unit) {
+            let times = word.times - 1;
+            let _forgiven = self.exchange(packed, Word { is_out: false, millis: at, times });
+        }
+    }
+
+    fn exchange(&self, from: u64, to: Word) -> bool {
+        self.word.compare_exchange(from, to.pack(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.epoch))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    is_out: bool,
+    millis: u64,
+    times: u16,
+}
+
+impl Word {
+    fn pack(self) -> u64 {
+        u64::from(self.is_out) << 63 | self.millis.min(MILLIS_MAX) << 16 | u64::from(self.times)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are the point")]
+    fn unpack(word: u64) -> Self {
+        Self { is_out: word >> 63 == 1, millis: (word >> 16) & MILLIS_MAX, times: word as u16 }
+    }
+}
+
+/// The turn to decide over an upstream's ejections: taken or not, never waited for.
+struct Turn<'a>(&'a AtomicBool);
+
+impl<'a> Turn<'a> {
+    fn take(flag: &'a AtomicBool) -> Option<Self> {
+        flag.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Self(flag))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+fn is_over(count: u32, limit: u32) -> bool {
+    limit > 0 && count >= limit
+}
+
+/// Zeroes a count, without dirtying the line when it is zero already.
+fn reset(count: &AtomicU32) {
+    if count.load(Ordering::Relaxed) != 0 {
+        count.store(0, Ordering::Relaxed);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::ServerError => "answered 5xx",
+            Self::ConnectFailed => "no connection",
+            Self::Reset => "broke before a response",
+            Self::Timeout => "no response in time",
+            Self::Malformed => "malformed response",
+        })
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        })
+    }
+}
+
+/// An ejection is at most this many times `eject` long.
+pub const TIMES_MAX: u16 = 10;
+const MILLIS_MAX: u64 = (1 << 47) - 1;

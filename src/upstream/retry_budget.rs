@@ -1,0 +1,97 @@
+//! How many retries an upstream may cost: a share of its requests, plus a few a second.
+//!
+//! Without one, retries multiply the load exactly when endpoints are least able to carry it.
+//! Sans-IO: `now` is passed in. One per shard and upstream, so the minimum counts per shard.
+//!
+//! The last [`WINDOW_SECONDS`] seconds are kept as one slot a second:
+//! ```text
+//!   second  ..  41  42  43  44  45 ..        allowed when
+//!   requests    90  88  95  91  12           retries in the window
+//!   retries      0   0   3   7   1             < share × requests + minimum × WINDOW_SECONDS
+//! ```
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Instant,
+};
+
+/// Counts requests and retries of one upstream on one shard.
+#[derive(Debug)]
+pub struct RetryBudget {
+    epoch: Instant,
+    slots: RefCell<[Slot; WINDOW_SECONDS]>,
+    refused: Cell<u64>,
+}
+
+impl RetryBudget {
+    /// An empty window. `now` is the start of its first second.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { epoch: now, slots: RefCell::default(), refused: Cell::new(0) }
+    }
+
+    /// Counts a request (not a retry of one).
+    pub fn deposit(&self, now: Instant) {
+        self.slot(now, |slot| slot.requests = slot.requests.saturating_add(1));
+    }
+
+    /// Takes one retry, if `share` of the window's requests (and the minimum) still allow it.
+    ///
+    /// `share` is the route's `retry.budget`, 0.0 to 1.0 and above; NaN and negatives count as 0.
+    pub fn withdraw(&self, now: Instant, share: f64) -> bool {
+        let second = self.second(now);
+        let (requests, retries) = self
+            .slots
+            .borrow()
+            .iter()
+            .filter(|slot| second.saturating_sub(slot.second) < WINDOW_SECONDS as u64)
+            .fold((0_u64, 0_u64), |(requests, retries), slot| {
+                (requests + u64::from(slot.requests), retries + u64::from(slot.retries))
+            });
+        #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^52")]
+        let allowed = share.max(0.0).mul_add(requests as f64, RETRIES_MIN as f64);
+        #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^52")]
+        let is_allowed = (retries as f64) + 1.0 <= allowed;
+        if is_allowed {
+            self.slot(now, |slot| slot.retries = slot.retries.saturating_add(1));
+        } else {
+            self.refused.set(self.refused.get() + 1);
+        }
+        is_allowed
+    }
+
+    /// Retries that the budget refused, ever.
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    fn slot(&self, now: Instant, change: impl FnOnce(&mut Slot)) {
+        let second = self.second(now);
+        #[expect(clippy::cast_possible_truncation, reason = "below WINDOW_SECONDS")]
+        let index = (second % WINDOW_SECONDS as u64) as usize;
+        let slot = &mut self.slots.borrow_mut()[index];
+        if slot.second != second {
+            *slot = Slot { second, ..Slot::default() };
+        }
+        change(slot);
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_secs()
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Slot {
+    second: u64,
+    requests: u32,
+    retries: u32,
+}
+
+/// Length of the window that a budget looks at.
+pub const WINDOW_SECONDS: usize = 10;
+/// Retries a second that are always allowed: without them an upstream with little traffic could
+/// never retry at all.
+pub const RETRIES_PER_SECOND_MIN: u32 = 3;
+/// The minimum over one window.
+const RETRIES_MIN: u32 = RETRIES_PER_SECOND_MIN * WINDOW_SECONDS as u32;
