@@ -113,7 +113,11 @@ impl Best {
             std::cmp::Ordering::Equal => {
                 let equals = best.equals + 1;
                 // The n-th equal replaces with probability 1/n: each ends up with the same chance.
-                if rng.below(equals) == 0 { Self { equals, ..new } } else { Self { equals, ..best } }
+                if rng.below(equals) == 0 {
+                    Self { equals, ..new }
+                } else {
+                    Self { equals, ..best }
+                }
             }
         }
     }

@@ -21,11 +21,14 @@ impl Count {
     }
 }
 
-/// One shard's counters for one endpoint. All but `idle` only grow.
+/// One shard's counters for one endpoint. All but `idle` and `waiting` only grow.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Connections that wait in this shard's pool: neighbours look here before they ask.
     pub(super) idle: AtomicU32,
+    /// Requests that wait on this shard for a connection: neighbours look here when they have
+    /// one to spare.
+    pub(super) waiting: AtomicU32,
     /// Requests sent, or tried to be.
     pub requests: Count,
     /// Requests that an existing connection carried.

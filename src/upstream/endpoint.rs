@@ -138,10 +138,21 @@ impl Endpoint {
 
     /// The shard, other than `asker`, that shows the most idle connections.
     pub(super) fn richest_neighbour(&self, asker: usize) -> Option<usize> {
-        let idle = |shard: &Counters| shard.idle.load(Ordering::Relaxed);
-        let others = self.shards.iter().enumerate().filter(|&(shard, _)| shard != asker);
-        let (shard, counters) = others.max_by_key(|(_, counters)| idle(counters))?;
-        (idle(counters) > 0).then_some(shard)
+        self.most(asker, |counters| &counters.idle)
+    }
+
+    /// The shard, other than `giver`, where the most requests wait for a connection.
+    pub(super) fn neediest_neighbour(&self, giver: usize) -> Option<usize> {
+        self.most(giver, |counters| &counters.waiting)
+    }
+
+    fn most(&self, but: usize, number: impl Fn(&Counters) -> &AtomicU32) -> Option<usize> {
+        let others = self.shards.iter().enumerate().filter(|&(shard, _)| shard != but);
+        others
+            .map(|(shard, counters)| (number(counters).load(Ordering::Relaxed), shard))
+            .filter(|&(count, _)| count > 0)
+            .max_by_key(|&(count, _)| count)
+            .map(|(_, shard)| shard)
     }
 
     pub(super) fn enter(&self) {
@@ -153,9 +164,8 @@ impl Endpoint {
         debug_assert!(before > 0, "each leave follows an enter");
     }
 
-    /// Takes a place in the queue of at most `pending` waiters; false when it is full.
-    pub(super) fn enter_queue(&self, pending: u32) -> bool {
-        take(&self.seats.pending, Some(pending))
+    pub(super) fn enter_queue(&self) {
+        self.seats.pending.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn leave_queue(&self) {
@@ -175,10 +185,6 @@ impl Seat {
     pub(super) fn take(endpoint: &Arc<Endpoint>, cap: Option<u32>) -> Option<Self> {
         take(&endpoint.seats.connections, cap).then(|| Self(Arc::clone(endpoint)))
     }
-
-    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
-    }
 }
 
 impl Drop for Seat {
@@ -189,7 +195,7 @@ impl Drop for Seat {
 }
 
 /// Adds one unless `cap` is reached.
-fn take(counter: &AtomicU32, cap: Option<u32>) -> bool {
+pub(super) fn take(counter: &AtomicU32, cap: Option<u32>) -> bool {
     let cap = cap.unwrap_or(u32::MAX);
     counter
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {

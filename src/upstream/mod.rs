@@ -15,21 +15,36 @@
 //! It knows nothing of HTTP, routes or filters. Active probes run on the control thread, which
 //! brings their verdicts by [`Upstream::set_probe`].
 
+mod connect;
 mod counters;
 mod endpoint;
-pub mod options;
+mod handover;
+mod idle;
+mod lent;
 mod outlier;
+mod pool;
+mod queue;
 mod retry_budget;
+mod steal;
 
+pub use connect::{ConnectError, Fault};
 pub use counters::{Count, Counters, Totals};
 pub use endpoint::{Endpoint, EndpointId};
-use options::UpstreamConfig;
+pub use lent::Lent;
 pub use outlier::{Change, Outcome, Standing, TIMES_MAX, Verdict};
+pub use pool::{NoneAvailable, Pool, Pools};
 pub use retry_budget::{RETRIES_PER_SECOND_MIN, RetryBudget, WINDOW_SECONDS};
+pub use steal::{Neighbours, neighbours};
 
-use crate::balance::{Candidate, Candidates};
+use crate::{
+    balance::{Candidate, Candidates},
+    config::UpstreamConfig,
+};
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Instant,
 };
 
@@ -41,9 +56,16 @@ pub struct Upstream {
     /// In the order of `config.endpoints`.
     pub endpoints: Vec<Arc<Endpoint>>,
     epoch: Instant,
-    /// Taken while somebody decides over an ejection; shared with the snapshots before and after,
-    /// since they share the endpoints.
-    ejecting: Arc<AtomicBool>,
+    kept: Arc<Kept>,
+}
+
+/// What an upstream shares with the snapshots before and after, since they share the endpoints.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Taken while somebody decides over an ejection.
+    ejecting: AtomicBool,
+    /// Requests that wait for a connection, on all shards, for any endpoint.
+    pending: AtomicU32,
 }
 
 impl Upstream {
@@ -73,7 +95,7 @@ impl Upstream {
             endpoints: endpoints.collect(),
             config: config.clone(),
             epoch,
-            ejecting: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.ejecting)),
+            kept: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.kept)),
         }
     }
 
@@ -81,6 +103,21 @@ impl Upstream {
     #[must_use]
     pub fn candidates(&self, now: Instant) -> impl Candidates {
         View { upstream: self, now }
+    }
+
+    /// Requests that wait for a connection now, on all shards.
+    pub fn pending(&self) -> u32 {
+        self.kept.pending.load(Ordering::Relaxed)
+    }
+
+    /// Takes one of the `most` places of those who wait; false when all are taken.
+    fn enter_queue(&self, most: u32) -> bool {
+        endpoint::take(&self.kept.pending, Some(most))
+    }
+
+    fn leave_queue(&self) {
+        let before = self.kept.pending.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "each leave follows an enter");
     }
 
     /// Whether any endpoint may get requests.

@@ -70,7 +70,13 @@ impl Upstream {
     ///
     /// Logs the change, if there is one, and returns it. The cheap case (a success after a
     /// success) writes nothing that other shards read.
-    pub fn report(&self, shard: usize, index: usize, outcome: Outcome, now: Instant) -> Option<Change> {
+    pub fn report(
+        &self,
+        shard: usize,
+        index: usize,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Option<Change> {
         let endpoint = self.endpoints.get(index)?;
         let rules = &self.config.outlier;
         let counters = endpoint.counters(shard)?;
@@ -108,7 +114,13 @@ impl Upstream {
     ///
     /// `reason` says what the probe saw, such as `HTTP 503` or `refused`. Logs the change, if
     /// there is one, and returns it.
-    pub fn set_probe(&self, index: usize, verdict: Verdict, reason: &str, now: Instant) -> Option<Change> {
+    pub fn set_probe(
+        &self,
+        index: usize,
+        verdict: Verdict,
+        reason: &str,
+        now: Instant,
+    ) -> Option<Change> {
         let endpoint = self.endpoints.get(index)?;
         let passes = verdict == Verdict::Passes;
         if endpoint.health.passes_probe.swap(passes, Ordering::Relaxed) == passes {
@@ -125,7 +137,12 @@ impl Upstream {
             reset(&endpoint.health.server_errors);
             endpoint.health.ejection.end_now(now);
         }
-        Some(self.announce(Change { endpoint: endpoint.address, from, to, reason: reason.to_owned() }))
+        Some(self.announce(Change {
+            endpoint: endpoint.address,
+            from,
+            to,
+            reason: reason.to_owned(),
+        }))
     }
 
     /// Brings back the endpoints whose time is over: each shard calls it about once a second.
@@ -136,7 +153,8 @@ impl Upstream {
         for endpoint in &self.endpoints {
             let ejection = &endpoint.health.ejection;
             if ejection.end_if_over(now) {
-                let to = if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
+                let to =
+                    if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
                 self.announce(Change {
                     endpoint: endpoint.address,
                     from: Standing::Ejected,
@@ -169,7 +187,7 @@ impl Upstream {
         if endpoint.is_ejected(now) {
             return None;
         }
-        let _turn = Turn::take(&self.ejecting)?;
+        let _turn = Turn::take(&self.kept.ejecting)?;
         let others = self.endpoints.iter().enumerate().filter(|&(other, _)| other != index);
         let can_carry_on = others.clone().any(|(_, other)| other.is_available(now));
         if !can_carry_on || self.ejected(now) >= self.ejected_max() {
@@ -179,7 +197,12 @@ impl Upstream {
         endpoint.health.ejections.fetch_add(1, Ordering::Relaxed);
         let from = if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
         let reason = format!("{reason}; for {} s", length.as_secs_f64());
-        Some(self.announce(Change { endpoint: endpoint.address, from, to: Standing::Ejected, reason }))
+        Some(self.announce(Change {
+            endpoint: endpoint.address,
+            from,
+            to: Standing::Ejected,
+            reason,
+        }))
     }
 
     fn announce(&self, change: Change) -> Change {
@@ -245,7 +268,9 @@ impl Ejection {
         let packed = self.word.load(Ordering::Relaxed);
         let word = Word::unpack(packed);
         let at = self.millis(now);
-        word.is_out && at >= word.millis && self.exchange(packed, Word { is_out: false, millis: at, ..word })
+        word.is_out
+            && at >= word.millis
+            && self.exchange(packed, Word { is_out: false, millis: at, ..word })
     }
 
     /// Ends an ejection early.
@@ -254,7 +279,8 @@ impl Ejection {
         let word = Word::unpack(packed);
         if word.is_out {
             // Lost to another change: then that one stands.
-            let _ended = self.exchange(packed, Word { is_out: false, millis: self.millis(now), ..word });
+            let _ended =
+                self.exchange(packed, Word { is_out: false, millis: self.millis(now), ..word });
         }
     }
 
@@ -301,7 +327,9 @@ struct Turn<'a>(&'a AtomicBool);
 
 impl<'a> Turn<'a> {
     fn take(flag: &'a AtomicBool) -> Option<Self> {
-        flag.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Self(flag))
+        flag.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .ok()
+            .map(|_| Self(flag))
     }
 }
 
@@ -311,8 +339,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn is_over(count: u32, limit: u32) -> bool {
-    limit > 0 && count >= limit
+fn is_over(count: u32, limit: Option<u32>) -> bool {
+    limit.is_some_and(|limit| count >= limit)
 }
 
 /// Zeroes a count, without dirtying the line when it is zero already.

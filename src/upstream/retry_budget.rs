@@ -19,7 +19,7 @@ use std::{
 #[derive(Debug)]
 pub struct RetryBudget {
     epoch: Instant,
-    slots: RefCell<[Slot; WINDOW_SECONDS]>,
+    slots: RefCell<[Slot; WINDOW_SECONDS as usize]>,
     refused: Cell<u64>,
 }
 
@@ -44,12 +44,12 @@ impl RetryBudget {
             .slots
             .borrow()
             .iter()
-            .filter(|slot| second.saturating_sub(slot.second) < WINDOW_SECONDS as u64)
+            .filter(|slot| second.saturating_sub(slot.second) < u64::from(WINDOW_SECONDS))
             .fold((0_u64, 0_u64), |(requests, retries), slot| {
                 (requests + u64::from(slot.requests), retries + u64::from(slot.retries))
             });
         #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^52")]
-        let allowed = share.max(0.0).mul_add(requests as f64, RETRIES_MIN as f64);
+        let allowed = share.max(0.0).mul_add(requests as f64, f64::from(RETRIES_MIN));
         #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^52")]
         let is_allowed = (retries as f64) + 1.0 <= allowed;
         if is_allowed {
@@ -68,7 +68,7 @@ impl RetryBudget {
     fn slot(&self, now: Instant, change: impl FnOnce(&mut Slot)) {
         let second = self.second(now);
         #[expect(clippy::cast_possible_truncation, reason = "below WINDOW_SECONDS")]
-        let index = (second % WINDOW_SECONDS as u64) as usize;
+        let index = (second % u64::from(WINDOW_SECONDS)) as usize;
         let slot = &mut self.slots.borrow_mut()[index];
         if slot.second != second {
             *slot = Slot { second, ..Slot::default() };
@@ -89,9 +89,9 @@ struct Slot {
 }
 
 /// Length of the window that a budget looks at.
-pub const WINDOW_SECONDS: usize = 10;
+pub const WINDOW_SECONDS: u32 = 10;
 /// Retries a second that are always allowed: without them an upstream with little traffic could
 /// never retry at all.
 pub const RETRIES_PER_SECOND_MIN: u32 = 3;
 /// The minimum over one window.
-const RETRIES_MIN: u32 = RETRIES_PER_SECOND_MIN * WINDOW_SECONDS as u32;
+const RETRIES_MIN: u32 = RETRIES_PER_SECOND_MIN * WINDOW_SECONDS;
