@@ -1,0 +1,270 @@
+//! The numbers and names of a running process at one moment, plain data.
+//!
+//! The server fills a [`View`] from shard counters, upstreams and the snapshot; `metrics` spells it
+//! for Prometheus and `status` for people. Counts grow from the start of the process; whoever
+//! wants rates keeps an earlier view.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use crate::base::metrics::HistogramSnapshot;
+
+/// Everything.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// `io_uring`, `epoll` or `sim`.
+    pub driver: String,
+    /// Why that one won.
+    pub driver_reason: String,
+    /// When the process began.
+    pub started_at: SystemTime,
+    /// Where the config came from and how reloads went.
+    pub config: ConfigView,
+    /// In the order of the config.
+    pub listeners: Vec<ListenerView>,
+    /// By index.
+    pub shards: Vec<ShardView>,
+    /// One per route and upstream it used, in the order of the config; requests that matched no
+    /// route have a view named `-`.
+    pub routes: Vec<RouteView>,
+    /// In the order of the config.
+    pub upstreams: Vec<UpstreamView>,
+    /// Filters that count something, in the order of the config.
+    pub filters: Vec<FilterView>,
+}
+
+/// Where the config came from and how reloads went.
+#[derive(Debug, Clone)]
+pub struct ConfigView {
+    /// The file's path, or `command line`.
+    pub source: String,
+    /// The running snapshot; the first is 1.
+    pub generation: u64,
+    /// When that snapshot was applied.
+    pub applied_at: SystemTime,
+    /// Reloads that worked.
+    pub reloads: u64,
+    /// Reloads that changed nothing because of an error.
+    pub reloads_failed: u64,
+    /// Why the last reload failed; `None` if it worked.
+    pub last_error: Option<String>,
+}
+
+/// One listener, all its addresses and shards together.
+#[derive(Debug, Clone, Default)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: String,
+    /// As bound: a configured port 0 shows the port the kernel gave.
+    pub addresses: Vec<SocketAddr>,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections closed at once, by reason: `max_connections`, `draining`, `accept_error`.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
+/// One shard.
+#[derive(Debug, Clone, Default)]
+pub struct ShardView {
+    /// Its CPU, if pinned.
+    pub cpu: Option<usize>,
+    /// Time not spent waiting for events.
+    pub busy: Duration,
+    /// Turns of the event loop.
+    pub turns: u64,
+    /// Requests finished.
+    pub requests: u64,
+    /// Client connections open.
+    pub connections: u64,
+    /// Tasks alive.
+    pub tasks: u64,
+    /// Operations with the kernel.
+    pub ops_in_flight: u64,
+    /// Receive buffers out of the ring.
+    pub buffers_in_use: u64,
+    /// Large buffers leased.
+    pub leases_in_use: u64,
+    /// Times a receive had to wait for a buffer.
+    pub buffer_waits: u64,
+    /// Times the completion queue overflowed.
+    pub cq_overflows: u64,
+}
+
+/// Requests of one route, by what became of them.
+#[derive(Debug, Clone, Default)]
+pub struct RouteView {
+    /// The route's name, `-` for requests that matched none.
+    pub name: String,
+    /// The upstream's name; empty where ringway answers itself.
+    pub upstream: String,
+    /// Finished requests by status class: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub by_class: [u64; 5],
+    /// Requests whose client left, or was cut off, before any status was sent.
+    pub aborted: u64,
+    /// First byte of the request to last byte of the response.
+    pub latency: HistogramSnapshot,
+    /// Bytes of request bodies.
+    pub bytes_in: u64,
+    /// Bytes of response bodies.
+    pub bytes_out: u64,
+}
+
+/// One upstream.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamView {
+    /// Its name.
+    pub name: String,
+    /// `round_robin`, `least_request`.
+    pub policy: String,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Retries not made because the budget was spent.
+    pub retry_budget_exhausted: u64,
+    /// First byte of the request to the response head.
+    pub first_byte: HistogramSnapshot,
+    /// In the order of the config.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointView {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: u32,
+    /// Used only while no other is available.
+    pub backup: bool,
+    /// What the probe says; `None` where there is none.
+    pub probe: Option<ProbeView>,
+    /// Left out because of failures.
+    pub is_ejected: bool,
+    /// Times it was ejected.
+    pub ejections: u64,
+    /// Requests with it now.
+    pub in_flight: u64,
+    /// Requests waiting for a connection now.
+    pub pending: u64,
+    /// Connections now, idle ones included.
+    pub connections: u64,
+    /// Connections waiting in pools now.
+    pub idle: u64,
+    /// Counts since the start.
+    pub totals: EndpointTotals,
+}
+
+impl EndpointView {
+    /// Whether requests may go there.
+    pub fn is_available(&self) -> bool {
+        !self.is_ejected && self.probe.as_ref().is_none_or(|probe| probe.is_healthy)
+    }
+}
+
+/// What a probe says of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeView {
+    /// Its verdict.
+    pub is_healthy: bool,
+    /// What it saw when the verdict last changed.
+    pub reason: String,
+}
+
+/// Counts of one endpoint since the start, all shards together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndpointTotals {
+    /// Requests sent, or tried to be.
+    pub requests: u64,
+    /// Connections opened.
+    pub opened: u64,
+    /// Requests that a connection of the shard's own pool carried.
+    pub reused: u64,
+    /// Connections got from a neighbour shard.
+    pub stolen: u64,
+    /// Connections closed while idle: too old, one too many, closed or spoken on by the endpoint.
+    pub discarded: u64,
+    /// Connects that failed.
+    pub connect_failures: u64,
+    /// Connections that broke before a response.
+    pub resets: u64,
+    /// Requests that got no answer in time.
+    pub timeouts: u64,
+    /// Responses that weren't HTTP.
+    pub malformed: u64,
+    /// Answers of 500 and above.
+    pub server_errors: u64,
+    /// Requests turned away because the queue was full.
+    pub queue_full: u64,
+    /// Requests turned away after waiting too long.
+    pub queue_timeouts: u64,
+}
+
+impl EndpointTotals {
+    /// Adds another endpoint's counts.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            requests,
+            opened,
+            reused,
+            stolen,
+            discarded,
+            connect_failures,
+            resets,
+            timeouts,
+            malformed,
+            server_errors,
+            queue_full,
+            queue_timeouts,
+        } = other;
+        self.requests += requests;
+        self.opened += opened;
+        self.reused += reused;
+        self.stolen += stolen;
+        self.discarded += discarded;
+        self.connect_failures += connect_failures;
+        self.resets += resets;
+        self.timeouts += timeouts;
+        self.malformed += malformed;
+        self.server_errors += server_errors;
+        self.queue_full += queue_full;
+        self.queue_timeouts += queue_timeouts;
+    }
+
+    /// Share of requests that an existing connection carried, the shard's own or a neighbour's;
+    /// `None` before the first.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn reuse_ratio(&self) -> Option<f64> {
+        let kept = self.reused + self.stolen;
+        let all = kept + self.opened;
+        (all > 0).then(|| kept as f64 / all as f64)
+    }
+}
+
+/// A filter that turns requests away.
+#[derive(Debug, Clone, Default)]
+pub struct FilterView {
+    /// Its name.
+    pub name: String,
+    /// `rate_limit`
+    pub kind: &'static str,
+    /// Requests let through.
+    pub passed: u64,
+    /// Requests turned away.
+    pub rejected: u64,
+    /// Keys it holds in memory.
+    pub entries: u64,
+}
+
+/// How the access log fares. The control thread has it, the server needn't fill it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessLogView {
+    /// Per shard: lines queued, and lines dropped because the queue was full.
+    pub shards: Vec<(u64, u64)>,
+    /// Bytes that reached the file.
+    pub bytes_written: u64,
+    /// Lines lost because a write failed.
+    pub lines_lost: u64,
+}
