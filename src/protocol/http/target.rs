@@ -1,0 +1,82 @@
+//! Takes a request target apart (RFC 9112 §3.2) and checks that its form fits the method.
+//!
+//! Knows nothing of routes or of path normalisation (`uri`): spans into the line come out.
+
+use super::request::Parts;
+use super::span::Span;
+use super::{Form, Method, RequestError, Scheme, authority};
+
+/// The parts of `line`'s `target`; its bytes are known to be visible ASCII.
+pub(crate) fn read(line: &str, method: Span, target: Span) -> Result<Parts, RequestError> {
+    let text = target.of_str(line);
+    if memchr::memchr(b'#', text.as_bytes()).is_some() {
+        return Err(RequestError::TargetFragment);
+    }
+    let verb = Method::from_token(method.of_str(line).as_bytes());
+    let mut parts = Parts { method, target, ..Parts::default() };
+    if verb == Method::Connect {
+        // RFC 9112 §3.2.3: CONNECT takes authority-form and nothing else does.
+        if !authority::is_connect_authority(text.as_bytes()) {
+            return Err(if text.contains('@') {
+                RequestError::Userinfo
+            } else {
+                RequestError::TargetForm
+            });
+        }
+        parts.form = Form::Authority;
+        parts.authority = Some(target);
+        return Ok(parts);
+    }
+    if text.starts_with('/') {
+        set_path(&mut parts, text, target.start());
+        return Ok(parts);
+    }
+    if text == "*" {
+        if verb != Method::Options {
+            return Err(RequestError::TargetForm);
+        }
+        parts.form = Form::Asterisk;
+        parts.path = target;
+        return Ok(parts);
+    }
+    absolute(parts, text, verb)
+}
+
+fn absolute(mut parts: Parts, text: &str, verb: Method) -> Result<Parts, RequestError> {
+    let Some(colon) = text.find("://") else { return Err(RequestError::TargetForm) };
+    let (scheme, rest) = text.split_at_checked(colon).unwrap_or((text, ""));
+    parts.scheme = Some(match scheme {
+        s if s.eq_ignore_ascii_case("http") => Scheme::Http,
+        s if s.eq_ignore_ascii_case("https") => Scheme::Https,
+        _ => return Err(RequestError::SchemeUnknown),
+    });
+    let rest = rest.strip_prefix("://").unwrap_or(rest);
+    let start = parts.target.start() + text.len() - rest.len();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (name, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    if name.contains('@') {
+        // RFC 9110 §4.2.4: userinfo from an untrusted source is an error, "likely to obscure
+        // the authority for phishing".
+        return Err(RequestError::Userinfo);
+    }
+    if !authority::is_authority(name.as_bytes()) {
+        return Err(RequestError::HostInvalid);
+    }
+    parts.form = Form::Absolute;
+    parts.authority = Some(Span::new(start, start + end));
+    set_path(&mut parts, after, start + end);
+    if verb == Method::Options && after.is_empty() {
+        // RFC 9112 §3.2.4: OPTIONS with an empty path goes on as `*`.
+        parts.form = Form::Asterisk;
+        parts.path = Span::ZERO;
+    }
+    Ok(parts)
+}
+
+/// Splits `text`, which stands at `start` in the line, at the question mark.
+fn set_path(parts: &mut Parts, text: &str, start: usize) {
+    let end = start + text.len();
+    let question = memchr::memchr(b'?', text.as_bytes()).map(|at| start + at);
+    parts.path = Span::new(start, question.unwrap_or(end));
+    parts.query = question.map(|at| Span::new(at + 1, end));
+}
