@@ -13,7 +13,10 @@
 
 pub mod access_log;
 pub mod error_log;
+pub mod metrics;
 pub mod node;
+pub mod sampler;
+pub mod status;
 pub mod view;
 
 pub use node::{Node, Phase, Probed, ReloadError, Reloaded, Stop, Verdict};

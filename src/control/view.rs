@@ -35,6 +35,17 @@ pub struct View {
     pub filters: Vec<FilterView>,
 }
 
+impl View {
+    /// The latency of all routes together.
+    pub fn latency(&self) -> HistogramSnapshot {
+        let mut all = HistogramSnapshot::default();
+        for route in &self.routes {
+            all.merge(&route.latency);
+        }
+        all
+    }
+}
+
 /// Where the config came from and how reloads went.
 #[derive(Debug, Clone)]
 pub struct ConfigView {
@@ -128,6 +139,22 @@ pub struct UpstreamView {
     pub first_byte: HistogramSnapshot,
     /// In the order of the config.
     pub endpoints: Vec<EndpointView>,
+}
+
+impl UpstreamView {
+    /// The counts of all endpoints together.
+    pub fn totals(&self) -> EndpointTotals {
+        let mut totals = EndpointTotals::default();
+        for endpoint in &self.endpoints {
+            totals.add(&endpoint.totals);
+        }
+        totals
+    }
+
+    /// How many endpoints may get requests.
+    pub fn available(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.is_available()).count()
+    }
 }
 
 /// One endpoint.

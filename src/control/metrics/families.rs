@@ -1,0 +1,461 @@
+//! Every metric: name, help, labels, and the number of the view that it shows.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet},
+    metrics::MetricType,
+};
+
+use crate::{
+    base::metrics::HistogramSnapshot,
+    control::{
+        metrics::Exposition,
+        node::Phase,
+        view::{EndpointTotals, EndpointView, RouteView, ShardView, UpstreamView},
+    },
+};
+
+/// Upper bounds of the exported latency buckets.
+pub const LATENCY_BOUNDS: [Duration; 19] = [
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+pub(super) fn encode(it: &Exposition, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    let mut to = Families(encoder);
+    process(it, &mut to)?;
+    listeners(it, &mut to)?;
+    shards(it, &mut to)?;
+    requests(&it.view.routes, &mut to)?;
+    filters(it, &mut to)?;
+    upstreams(&it.view.upstreams, &mut to)?;
+    endpoints(&it.view.upstreams, &mut to)?;
+    failures(&it.view.upstreams, &mut to)?;
+    access_log(it, &mut to)
+}
+
+/// Label values, escaped when they are written.
+type Labels<'a, const N: usize> = [(&'static str, Escaped<'a>); N];
+
+/// The encoder writes label values as they are; both dialects want `\`, `"` and newline escaped.
+struct Escaped<'a>(Cow<'a, str>);
+
+impl<'a> Escaped<'a> {
+    fn new(value: impl Into<Cow<'a, str>>) -> Self {
+        let value = value.into();
+        if !value.contains(['\\', '"', '\n']) {
+            return Self(value);
+        }
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        Self(Cow::Owned(escaped))
+    }
+}
+
+impl prometheus_client::encoding::EncodeLabelValue for Escaped<'_> {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> fmt::Result {
+        self.0.as_ref().encode(encoder)
+    }
+}
+
+fn label<'a>(key: &'static str, value: impl Into<Cow<'a, str>>) -> (&'static str, Escaped<'a>) {
+    (key, Escaped::new(value))
+}
+
+/// Writes whole families. A family without samples isn't written.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counter<'v, const N: usize, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'v, N>, V)>,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge<'v, const N: usize, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'v, N>, V)>,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn info<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: Labels<'_, N>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
+        family.encode_info(&labels)
+    }
+
+    fn histogram<'v, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'v, N>, &'v HistogramSnapshot)>,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, snapshot) in samples {
+            let count = snapshot.count();
+            let buckets = buckets(snapshot, count);
+            let sum = snapshot.sum().as_secs_f64();
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Bounds in seconds with what lies between each and the one before: the encoder adds them up and
+/// takes `f64::MAX` for +Inf.
+fn buckets(snapshot: &HistogramSnapshot, count: u64) -> Vec<(f64, u64)> {
+    let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::MAX]);
+    let cumulative = snapshot.cumulative(&LATENCY_BOUNDS).into_iter().chain([count]);
+    let mut below = 0;
+    bounds
+        .zip(cumulative)
+        .map(|(bound, upto)| {
+            let own = upto - below;
+            below = upto;
+            (bound, own)
+        })
+        .collect()
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+fn process(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
+    let view = &it.view;
+    to.info("build", "What runs.", [label("version", env!("CARGO_PKG_VERSION"))])?;
+    to.info(
+        "io_driver",
+        "What moves the bytes, and why that.",
+        [label("driver", &*view.driver), label("reason", &*view.driver_reason)],
+    )?;
+    to.gauge(
+        "start_time_seconds",
+        "When the process began, Unix time.",
+        [([], unix_seconds(view.started_at))],
+    )?;
+    to.gauge(
+        "draining",
+        "1 while no new connections are accepted.",
+        [([], u64::from(it.phase >= Phase::Draining))],
+    )?;
+    let config = &view.config;
+    to.gauge("config_generation", "Number of the snapshot that runs.", [([], config.generation)])?;
+    to.counter(
+        "config_reloads",
+        "Attempts to apply a new config, by result.",
+        [
+            ([label("result", "ok")], config.reloads),
+            ([label("result", "failed")], config.reloads_failed),
+        ],
+    )?;
+    to.gauge(
+        "config_last_reload_successful",
+        "0 after a reload that failed.",
+        [([], u64::from(config.last_error.is_none()))],
+    )?;
+    to.gauge(
+        "config_last_reload_success_timestamp_seconds",
+        "When the running snapshot was applied, Unix time.",
+        [([], unix_seconds(config.applied_at))],
+    )
+}
+
+fn listeners(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
+    let each = || it.view.listeners.iter();
+    let name = |listener: &'_ crate::control::view::ListenerView| listener.name.clone();
+    to.gauge(
+        "connections_open",
+        "Client connections open.",
+        each().map(|l| ([label("listener", name(l))], l.open)),
+    )?;
+    to.counter(
+        "connections_accepted",
+        "Client connections accepted.",
+        each().map(|l| ([label("listener", name(l))], l.accepted)),
+    )?;
+    let refused = each().flat_map(|l| l.refused.iter().map(move |(reason, n)| (l, *reason, *n)));
+    to.counter(
+        "connections_refused",
+        "Client connections closed at once, by reason.",
+        refused.map(|(l, reason, n)| ([label("listener", name(l)), label("reason", reason)], n)),
+    )
+}
+
+fn shards(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
+    let shards = &it.view.shards;
+    let name = |index: usize| [label("shard", index.to_string())];
+    let loads = it.loads.iter().enumerate();
+    to.gauge(
+        "shard_load",
+        "Share of the last seconds that the shard was busy, 0 to 1.",
+        loads.map(|(i, load)| (name(i), *load)),
+    )?;
+    to.counter(
+        "shard_busy_seconds",
+        "Time not spent waiting for events.",
+        shards.iter().enumerate().map(|(i, s)| (name(i), s.busy.as_secs_f64())),
+    )?;
+    type Read = fn(&ShardView) -> u64;
+    let counters: [(&str, &str, Read); 4] = [
+        ("shard_turns", "Turns of the event loop.", |s| s.turns),
+        ("shard_requests", "Requests finished.", |s| s.requests),
+        ("shard_buffer_waits", "Receives that waited for a free buffer.", |s| s.buffer_waits),
+        ("shard_completion_overflows", "Overflows of the completion queue.", |s| s.cq_overflows),
+    ];
+    for (family, help, read) in counters {
+        to.counter(family, help, shards.iter().enumerate().map(|(i, s)| (name(i), read(s))))?;
+    }
+    let gauges: [(&str, &str, Read); 5] = [
+        ("shard_connections_open", "Client connections open.", |s| s.connections),
+        ("shard_tasks", "Tasks alive.", |s| s.tasks),
+        ("shard_operations_in_flight", "Operations with the kernel.", |s| s.ops_in_flight),
+        ("shard_buffers_in_use", "Receive buffers out of the ring.", |s| s.buffers_in_use),
+        ("shard_leases_in_use", "Large buffers out of the slab.", |s| s.leases_in_use),
+    ];
+    for (family, help, read) in gauges {
+        to.gauge(family, help, shards.iter().enumerate().map(|(i, s)| (name(i), read(s))))?;
+    }
+    Ok(())
+}
+
+fn requests(routes: &[RouteView], to: &mut Families<'_>) -> fmt::Result {
+    fn names(route: &RouteView) -> Labels<'_, 2> {
+        [label("route", &*route.name), label("upstream", &*route.upstream)]
+    }
+    let classes = routes.iter().flat_map(|route| {
+        CLASSES.into_iter().zip(route.by_class).map(move |(class, count)| {
+            let [name, upstream] = names(route);
+            ([name, upstream, label("code", class)], count)
+        })
+    });
+    to.counter("requests", "Finished requests by route, upstream and class of status.", classes)?;
+    to.counter(
+        "requests_aborted",
+        "Requests that ended before a status was sent.",
+        routes.iter().map(|r| (names(r), r.aborted)),
+    )?;
+    to.histogram(
+        "request_duration_seconds",
+        "From the request's first byte to the response's last.",
+        routes.iter().map(|r| (names(r), &r.latency)),
+    )?;
+    to.counter(
+        "request_body_bytes",
+        "Bytes of request bodies received.",
+        routes.iter().map(|r| (names(r), r.bytes_in)),
+    )?;
+    to.counter(
+        "response_body_bytes",
+        "Bytes of response bodies sent.",
+        routes.iter().map(|r| (names(r), r.bytes_out)),
+    )
+}
+
+fn filters(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
+    let each = || it.view.filters.iter();
+    to.counter(
+        "filter_requests",
+        "Requests that a filter let through or turned away.",
+        each().flat_map(|f| {
+            [("passed", f.passed), ("rejected", f.rejected)].map(|(outcome, n)| {
+                let labels =
+                    [label("filter", &*f.name), label("type", f.kind), label("outcome", outcome)];
+                (labels, n)
+            })
+        }),
+    )?;
+    let limits = || each().filter(|f| f.kind == "rate_limit");
+    to.counter(
+        "rate_limited",
+        "Requests answered 429 by a rate limit.",
+        limits().map(|f| ([label("filter", &*f.name)], f.rejected)),
+    )?;
+    to.gauge(
+        "filter_entries",
+        "Keys that a filter holds in memory.",
+        limits().map(|f| ([label("filter", &*f.name)], f.entries)),
+    )
+}
+
+fn upstreams(upstreams: &[UpstreamView], to: &mut Families<'_>) -> fmt::Result {
+    fn name(upstream: &UpstreamView) -> Labels<'_, 1> {
+        [label("upstream", &*upstream.name)]
+    }
+    let ratios = upstreams.iter().filter_map(|u| Some((name(u), u.totals().reuse_ratio()?)));
+    to.gauge(
+        "upstream_reuse_ratio",
+        "Share of requests that an existing connection carried, since the start.",
+        ratios,
+    )?;
+    to.gauge(
+        "upstream_endpoints_available",
+        "Endpoints that may get requests.",
+        upstreams.iter().map(|u| (name(u), u.available() as u64)),
+    )?;
+    to.counter(
+        "upstream_retries",
+        "Attempts after the first.",
+        upstreams.iter().map(|u| (name(u), u.retries)),
+    )?;
+    to.counter(
+        "upstream_retry_budget_exhausted",
+        "Retries not made because the budget was spent.",
+        upstreams.iter().map(|u| (name(u), u.retry_budget_exhausted)),
+    )?;
+    to.histogram(
+        "upstream_first_byte_seconds",
+        "From the request's first byte to the head of the endpoint's response.",
+        upstreams.iter().map(|u| (name(u), &u.first_byte)),
+    )
+}
+
+fn each_endpoint(
+    upstreams: &[UpstreamView],
+) -> impl Iterator<Item = (&UpstreamView, &EndpointView)> {
+    upstreams.iter().flat_map(|u| u.endpoints.iter().map(move |e| (u, e)))
+}
+
+fn place<'a>(upstream: &'a UpstreamView, endpoint: &EndpointView) -> Labels<'a, 2> {
+    [label("upstream", &*upstream.name), label("endpoint", endpoint.address.to_string())]
+}
+
+fn endpoints(upstreams: &[UpstreamView], to: &mut Families<'_>) -> fmt::Result {
+    type Read = fn(&EndpointView) -> u64;
+    let gauges: [(&str, &str, Read); 7] = [
+        ("endpoint_available", "1 if requests may go there.", |e| e.is_available().into()),
+        ("endpoint_healthy", "1 if its health probe passes or there is none.", |e| {
+            e.probe.as_ref().is_none_or(|probe| probe.is_healthy).into()
+        }),
+        ("endpoint_ejected", "1 while it is left out for failing requests.", |e| {
+            e.is_ejected.into()
+        }),
+        ("endpoint_requests_in_flight", "Requests with it.", |e| e.in_flight),
+        ("endpoint_requests_pending", "Requests waiting for a connection.", |e| e.pending),
+        ("endpoint_connections_open", "Connections to it, idle ones included.", |e| e.connections),
+        ("endpoint_connections_idle", "Connections waiting in pools.", |e| e.idle),
+    ];
+    for (family, help, read) in gauges {
+        to.gauge(family, help, each_endpoint(upstreams).map(|(u, e)| (place(u, e), read(e))))?;
+    }
+    let counters: [(&str, &str, Read); 6] = [
+        ("endpoint_requests", "Requests sent, or tried to be.", |e| e.totals.requests),
+        ("endpoint_ejections", "Times it was left out for failing requests.", |e| e.ejections),
+        ("endpoint_connections_opened", "Connections opened.", |e| e.totals.opened),
+        ("endpoint_connections_reused", "Requests on a connection of the shard's pool.", |e| {
+            e.totals.reused
+        }),
+        ("endpoint_connections_stolen", "Requests on a connection from a neighbour shard.", |e| {
+            e.totals.stolen
+        }),
+        ("endpoint_connections_discarded", "Connections closed while idle.", |e| {
+            e.totals.discarded
+        }),
+    ];
+    for (family, help, read) in counters {
+        to.counter(family, help, each_endpoint(upstreams).map(|(u, e)| (place(u, e), read(e))))?;
+    }
+    Ok(())
+}
+
+fn failures(upstreams: &[UpstreamView], to: &mut Families<'_>) -> fmt::Result {
+    type Read = fn(&EndpointTotals) -> u64;
+    const REASONS: [(&str, Read); 7] = [
+        ("connect", |t| t.connect_failures),
+        ("reset", |t| t.resets),
+        ("timeout", |t| t.timeouts),
+        ("malformed", |t| t.malformed),
+        ("5xx", |t| t.server_errors),
+        ("queue_full", |t| t.queue_full),
+        ("queue_timeout", |t| t.queue_timeouts),
+    ];
+    let samples = each_endpoint(upstreams).flat_map(|(u, e)| {
+        REASONS.map(|(reason, read)| {
+            let [upstream, endpoint] = place(u, e);
+            ([upstream, endpoint, label("reason", reason)], read(&e.totals))
+        })
+    });
+    to.counter("endpoint_failures", "Requests that failed at an endpoint, by reason.", samples)
+}
+
+fn access_log(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
+    let shards = || it.access.shards.iter().enumerate();
+    to.counter(
+        "access_log_lines",
+        "Lines given to the access log.",
+        shards().map(|(i, (lines, _))| ([label("shard", i.to_string())], *lines)),
+    )?;
+    to.counter(
+        "access_log_dropped_lines",
+        "Lines dropped because the shard's queue was full.",
+        shards().map(|(i, (_, dropped))| ([label("shard", i.to_string())], *dropped)),
+    )?;
+    to.counter(
+        "access_log_lost_lines",
+        "Lines lost because a write failed.",
+        [([], it.access.lines_lost)],
+    )?;
+    to.counter(
+        "access_log_written_bytes",
+        "Bytes written to the access log.",
+        [([], it.access.bytes_written)],
+    )
+}
