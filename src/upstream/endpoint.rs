@@ -10,7 +10,7 @@
 
 use super::{
     counters::{Counters, Totals},
-    outlier::Ejection,
+    ejection::Ejection,
 };
 use crossbeam_utils::CachePadded;
 use std::{

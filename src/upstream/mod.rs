@@ -17,6 +17,7 @@
 
 mod connect;
 mod counters;
+mod ejection;
 mod endpoint;
 mod handover;
 mod idle;
@@ -29,9 +30,10 @@ mod steal;
 
 pub use connect::{ConnectError, Fault};
 pub use counters::{Count, Counters, Totals};
+pub use ejection::TIMES_MAX;
 pub use endpoint::{Endpoint, EndpointId};
 pub use lent::Lent;
-pub use outlier::{Change, Outcome, Standing, TIMES_MAX, Verdict};
+pub use outlier::{Change, Outcome, Standing, Verdict};
 pub use pool::{NoneAvailable, Pool, Pools};
 pub use retry_budget::{RETRIES_PER_SECOND_MIN, RetryBudget, WINDOW_SECONDS};
 pub use steal::{Neighbours, neighbours};
@@ -148,3 +150,6 @@ impl Candidates for View<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;

@@ -11,17 +11,18 @@
 //! as broken as it went is out again after one request, and for longer. Each `eject` spent in
 //! service takes one off the multiplier.
 //!
-//! All shards report here at once. The whole state of an ejection is one word, each change of it
-//! one compare-exchange, and only its winner gets the [`Change`]: so it's logged exactly once.
+//! All shards report here at once. The whole state of an ejection is one word (`ejection`), each
+//! change of it one compare-exchange, and only its winner gets the [`Change`]: so it's logged
+//! exactly once.
 //! Whether an ejection may happen depends on the other endpoints, so deciding is guarded by a
 //! flag that nobody waits for: who finds it taken leaves the ejection to the next failure.
 
-use super::Upstream;
+use super::{Endpoint, Upstream};
 use std::{
     fmt,
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::Instant,
 };
 
 /// How one request went, as far as the endpoint is to blame or praise.
@@ -151,18 +152,8 @@ impl Upstream {
     /// only makes the change known and shortens the next ejection of one that kept well.
     pub fn tick(&self, now: Instant) {
         for endpoint in &self.endpoints {
-            let ejection = &endpoint.health.ejection;
-            if ejection.end_if_over(now) {
-                let to =
-                    if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
-                self.announce(Change {
-                    endpoint: endpoint.address,
-                    from: Standing::Ejected,
-                    to,
-                    reason: "its time is over".to_owned(),
-                });
-            }
-            ejection.forgive(now, self.config.outlier.eject);
+            self.bring_back(endpoint, now);
+            endpoint.health.ejection.forgive(now, self.config.outlier.eject);
         }
     }
 
@@ -187,6 +178,8 @@ impl Upstream {
         if endpoint.is_ejected(now) {
             return None;
         }
+        // Nobody came by since its time was over.
+        self.bring_back(endpoint, now);
         let _turn = Turn::take(&self.kept.ejecting)?;
         let others = self.endpoints.iter().enumerate().filter(|&(other, _)| other != index);
         let can_carry_on = others.clone().any(|(_, other)| other.is_available(now));
@@ -203,6 +196,16 @@ impl Upstream {
             to: Standing::Ejected,
             reason,
         }))
+    }
+
+    /// Makes it known that an endpoint's time is over, if nobody did yet.
+    fn bring_back(&self, endpoint: &Endpoint, now: Instant) {
+        if endpoint.health.ejection.end_if_over(now) {
+            let to = if endpoint.passes_probe() { Standing::Healthy } else { Standing::Unhealthy };
+            let reason = "its time is over".to_owned();
+            let endpoint = endpoint.address;
+            self.announce(Change { endpoint, from: Standing::Ejected, to, reason });
+        }
     }
 
     fn announce(&self, change: Change) -> Change {
@@ -224,102 +227,6 @@ pub enum Verdict {
     Passes,
     /// It doesn't.
     Fails,
-}
-
-/// The ejection of one endpoint, in one word:
-/// ```text
-///   bit 63   62 ............. 16   15 ...... 0
-///   is out   milliseconds          times
-/// ```
-/// Out: until when, and the how-manieth time in a row. In: since when, and how many times still
-/// count. Milliseconds run from `epoch` and last for 4,400 years.
-#[derive(Debug)]
-pub(super) struct Ejection {
-    epoch: Instant,
-    word: AtomicU64,
-}
-
-impl Ejection {
-    pub(super) fn new(epoch: Instant) -> Self {
-        Self { epoch, word: AtomicU64::new(0) }
-    }
-
-    pub(super) fn is_out(&self, now: Instant) -> bool {
-        let word = Word::unpack(self.word.load(Ordering::Relaxed));
-        word.is_out && self.millis(now) < word.millis
-    }
-
-    /// Ejects; the length of it, or `None` when it is out already.
-    fn begin(&self, now: Instant, unit: Duration) -> Option<Duration> {
-        let packed = self.word.load(Ordering::Relaxed);
-        let word = Word::unpack(packed);
-        let at = self.millis(now);
-        if word.is_out && at < word.millis {
-            return None;
-        }
-        let times = word.times.saturating_add(1).min(TIMES_MAX);
-        let length = unit.saturating_mul(u32::from(times)).max(Duration::from_millis(1));
-        let millis = at.saturating_add(millis(length));
-        self.exchange(packed, Word { is_out: true, millis, times }).then_some(length)
-    }
-
-    /// Ends an ejection whose time is over; true for the one caller that did it.
-    fn end_if_over(&self, now: Instant) -> bool {
-        let packed = self.word.load(Ordering::Relaxed);
-        let word = Word::unpack(packed);
-        let at = self.millis(now);
-        word.is_out
-            && at >= word.millis
-            && self.exchange(packed, Word { is_out: false, millis: at, ..word })
-    }
-
-    /// Ends an ejection early.
-    fn end_now(&self, now: Instant) {
-        let packed = self.word.load(Ordering::Relaxed);
-        let word = Word::unpack(packed);
-        if word.is_out {
-            // Lost to another change: then that one stands.
-            let _ended =
-                self.exchange(packed, Word { is_out: false, millis: self.millis(now), ..word });
-        }
-    }
-
-    /// Takes one off the multiplier for each `unit` of good service.
-    fn forgive(&self, now: Instant, unit: Duration) {
-        let packed = self.word.load(Ordering::Relaxed);
-        let word = Word::unpack(packed);
-        let at = self.millis(now);
-        if !word.is_out && word.times > 0 && at.saturating_sub(word.millis) >= millis(unit) {
-            let times = word.times - 1;
-            let _forgiven = self.exchange(packed, Word { is_out: false, millis: at, times });
-        }
-    }
-
-    fn exchange(&self, from: u64, to: Word) -> bool {
-        self.word.compare_exchange(from, to.pack(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    fn millis(&self, now: Instant) -> u64 {
-        millis(now.saturating_duration_since(self.epoch))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Word {
-    is_out: bool,
-    millis: u64,
-    times: u16,
-}
-
-impl Word {
-    fn pack(self) -> u64 {
-        u64::from(self.is_out) << 63 | self.millis.min(MILLIS_MAX) << 16 | u64::from(self.times)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are the point")]
-    fn unpack(word: u64) -> Self {
-        Self { is_out: word >> 63 == 1, millis: (word >> 16) & MILLIS_MAX, times: word as u16 }
-    }
 }
 
 /// The turn to decide over an upstream's ejections: taken or not, never waited for.
@@ -350,10 +257,6 @@ fn reset(count: &AtomicU32) {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -377,6 +280,5 @@ impl fmt::Display for Standing {
     }
 }
 
-/// An ejection is at most this many times `eject` long.
-pub const TIMES_MAX: u16 = 10;
-const MILLIS_MAX: u64 = (1 << 47) - 1;
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,71 @@ pub const WINDOW_SECONDS: u32 = 10;
 pub const RETRIES_PER_SECOND_MIN: u32 = 3;
 /// The minimum over one window.
 const RETRIES_MIN: u32 = RETRIES_PER_SECOND_MIN * WINDOW_SECONDS;
+
+#[cfg(test)]
+mod tests {
+    use super::{RETRIES_MIN, RetryBudget, WINDOW_SECONDS};
+    use crate::upstream::testing;
+    use std::time::{Duration, Instant};
+
+    fn taken(budget: &RetryBudget, now: Instant, share: f64) -> u32 {
+        let mut taken = 0;
+        while taken < 1_000_000 && budget.withdraw(now, share) {
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn a_share_of_the_requests_plus_a_minimum() {
+        let start = testing::start();
+        let budget = RetryBudget::new(start);
+        assert_eq!(taken(&budget, start, 0.2), RETRIES_MIN);
+        for _ in 0..1000 {
+            budget.deposit(start);
+        }
+        assert_eq!(taken(&budget, start, 0.2), 200);
+        assert_eq!(budget.refused(), 2);
+    }
+
+    #[test]
+    fn old_seconds_leave_the_window() {
+        let start = testing::start();
+        let budget = RetryBudget::new(start);
+        let at = |second: u64| start + Duration::from_secs(second);
+        for second in 0..20 {
+            for _ in 0..100 {
+                budget.deposit(at(second));
+            }
+        }
+        // Ten seconds count, not twenty.
+        assert_eq!(taken(&budget, at(19), 0.5), 500 + RETRIES_MIN);
+        assert_eq!(taken(&budget, at(19 + u64::from(WINDOW_SECONDS) - 1), 0.5), 0);
+        assert_eq!(taken(&budget, at(19 + u64::from(WINDOW_SECONDS)), 0.5), RETRIES_MIN);
+    }
+
+    #[test]
+    fn nothing_but_the_minimum_for_a_share_of_nothing() {
+        for share in [0.0, -1.0, f64::NAN] {
+            let start = testing::start();
+            let budget = RetryBudget::new(start);
+            for _ in 0..1000 {
+                budget.deposit(start);
+            }
+            assert_eq!(taken(&budget, start, share), RETRIES_MIN, "{share}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_far_ahead_finds_an_empty_window() {
+        let start = testing::start();
+        let budget = RetryBudget::new(start);
+        for _ in 0..1000 {
+            budget.deposit(start);
+        }
+        let later = start + Duration::from_secs(u64::from(u32::MAX));
+        assert_eq!(taken(&budget, later, 1.0), RETRIES_MIN);
+        // And one that goes back a little counts as the first second.
+        assert!(!budget.withdraw(later, 1.0));
+    }
+}
