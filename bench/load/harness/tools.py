@@ -1,0 +1,145 @@
+"""The load tools: each runs one measurement and returns the same words.
+
+{requests, seconds, errors, latency_us: {mean, p50, p99, p999}, cpu_ns, user_ticks, system_ticks};
+a quantile that a tool doesn't tell is left out.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+
+from . import proc
+from .proxies import BACKEND_PORT, LOAD, LOAD_CPU, PROXY_PORT, Failed, pinned, stop, wait_for_port
+
+EXAMPLES = LOAD.parent.parent / "target" / "release" / "examples"
+URL = f"http://127.0.0.1:{PROXY_PORT}"
+
+
+def run(command, seconds):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}: code {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
+
+
+class Backend:
+    """The sleeping backend on the load's core, for tools that bring none."""
+
+    def __enter__(self):
+        command = pinned(LOAD_CPU, EXAMPLES / "bench-backend", f"127.0.0.1:{BACKEND_PORT}")
+        self.process = subprocess.Popen(command)
+        wait_for_port(BACKEND_PORT, self.process, "bench-backend")
+
+    def __exit__(self, *_):
+        stop(self.process)
+
+
+def generator_command(pids, seconds, **options):
+    command = [EXAMPLES / "bench-generator", "--to", f"127.0.0.1:{PROXY_PORT}"]
+    command += ["--serve", f"127.0.0.1:{BACKEND_PORT}", "--seconds", seconds]
+    for name, value in options.items():
+        command += [f"--{name}"] if value is True else [f"--{name}", value]
+    for pid in pids:
+        command += ["--pid", pid]
+    return pinned(LOAD_CPU, *command)
+
+
+def generator(pids, seconds, **options):
+    """Our own: spins, is its own backend, takes the CPU time at both ends of the window itself."""
+    return parse_generator(run(generator_command(pids, seconds, **options), seconds))
+
+
+def parse_generator(text):
+    seen = json.loads(text.splitlines()[-1])
+    ticks = seen["cpu_ticks"]
+    result = {name: seen[name] for name in ("requests", "seconds", "latency_us")}
+    result |= {"errors": sum(seen["errors"].values()), "cpu_ns": seen["cpu_ns"]["total"]}
+    return result | {"user_ticks": ticks["user"], "system_ticks": ticks["system"]}
+
+
+def around(pids, command, seconds, parse):
+    """A foreign tool: CPU time is taken around its whole run, so its own warm-up is in both."""
+    with Backend():
+        time.sleep(0.1)
+        before = proc.cpu(pids)
+        text = run(command, seconds)
+        after = proc.cpu(pids)
+    names = ("cpu_ns", "user_ticks", "system_ticks")
+    return parse(text) | {name: b - a for name, a, b in zip(names, before, after)}
+
+
+def wrk(pids, seconds, path="/1k", script="report.lua", connections=64):
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", LOAD / "wrk" / script, URL + path]
+    return around(pids, pinned(LOAD_CPU, *command), seconds, parse_wrk)
+
+
+def parse_wrk(text):
+    line = next((line for line in text.splitlines() if line.startswith("wrk-json ")), None)
+    if line is None:
+        raise Failed(f"wrk printed no result:\n{text[-2000:]}")
+    seen = json.loads(line.removeprefix("wrk-json "))
+    return seen | {"errors": sum(seen["errors"].values())}
+
+
+def h2load(pids, seconds, path="/1k"):
+    # No warm-up here: its requests would be in the CPU time and not in the count.
+    command = ["h2load", "--h1", "--threads=1", "--clients=64", f"--duration={seconds}", URL + path]
+    return around(pids, pinned(LOAD_CPU, *command), seconds, parse_h2load)
+
+
+UNITS_US = {"us": 1, "ms": 1e3, "s": 1e6}
+
+
+def parse_h2load(text):
+    finished = re.search(r"finished in ([\d.]+)(us|ms|s),", text)
+    counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed", text)
+    mean = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", text)
+    if not (finished and counts and mean):
+        raise Failed(f"h2load printed no result:\n{text[-2000:]}")
+    latency = {"mean": float(mean.group(1)) * UNITS_US[mean.group(2)]}
+    seconds = float(finished.group(1)) * UNITS_US[finished.group(2)] / 1e6
+    return {"requests": int(counts.group(2)), "seconds": seconds, "errors": int(counts.group(3)), "latency_us": latency}
+
+
+def oha(pids, seconds, path="/1k"):
+    if not shutil.which("oha"):
+        raise Skipped("oha is not installed (cargo install oha --locked)")
+    command = ["oha", "--no-tui", "--output-format", "json", "-c", "64", "-z", f"{seconds}s", "-w", URL + path]
+    return around(pids, pinned(LOAD_CPU, *command), seconds, parse_oha)
+
+
+def parse_oha(text):
+    seen = json.loads(text)
+    statuses = seen["statusCodeDistribution"]
+    good = statuses.get("200", 0)
+    errors = sum(statuses.values()) - good + sum(seen["errorDistribution"].values())
+    quantiles = seen["latencyPercentiles"]
+    latency = {"mean": seen["summary"]["average"] * 1e6}
+    for name, key in (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9")):
+        if quantiles.get(key) is not None:
+            latency[name] = quantiles[key] * 1e6
+    return {"requests": good, "seconds": seen["summary"]["total"], "errors": errors, "latency_us": latency}
+
+
+class Skipped(Exception):
+    """A scenario can't run here; the text says why."""
+
+
+def idle(pids, count):
+    """Bytes of the proxy's own memory for each of `count` idle kept-alive connections."""
+    generator(pids, 1)
+    before = proc.pss(pids)
+    command = generator_command([], 1, idle=count)
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        line = holder.stdout.readline()
+        if not line:
+            raise Failed(f"the generator couldn't open {count} connections")
+        time.sleep(1)
+        after = proc.pss(pids)
+    finally:
+        holder.stdin.close()
+        holder.wait(30)
+    return {"connections": json.loads(line)["open"], "bytes": after - before}
