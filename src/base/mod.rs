@@ -6,4 +6,5 @@ pub mod cidr;
 pub mod civil;
 pub mod histogram;
 pub mod metrics;
+pub mod name;
 pub mod units;

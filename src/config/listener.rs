@@ -65,6 +65,37 @@ pub enum ErrorFormat {
     Json,
 }
 
+impl ListenerConfig {
+    /// A listener on these addresses with every default.
+    pub fn new(name: String, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            name,
+            addresses,
+            trusted_proxies: Vec::new(),
+            forwarded: Forwarded::XForwarded,
+            error_format: ErrorFormat::Auto,
+            connect: false,
+            limits: ListenerLimits::default(),
+        }
+    }
+}
+
+impl Forwarded {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 4] = [
+        ("x-forwarded", Self::XForwarded),
+        ("forwarded", Self::Rfc7239),
+        ("both", Self::Both),
+        ("off", Self::Off),
+    ];
+}
+
+impl ErrorFormat {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+}
+
 impl Default for ListenerLimits {
     fn default() -> Self {
         Self {

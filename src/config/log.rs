@@ -61,6 +61,17 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
 impl Default for ErrorLog {
     fn default() -> Self {
         Self { path: LogPath::Stderr, level: LogLevel::Info }

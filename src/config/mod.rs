@@ -11,22 +11,38 @@
 //!                    └───────────────┴───── problems ───────┴─▶ ConfigErrors (all of them)
 //! ```
 
+use std::net::SocketAddr;
+
 mod admin;
+mod conflict;
+mod cpus;
+mod fields;
 mod filter;
 mod listener;
+mod load;
 mod log;
 mod pattern;
+mod place;
+mod raw;
+mod read;
+mod render;
 mod route;
 mod runtime;
+mod suggest;
 mod template;
 mod upstream;
 
 pub use crate::base::access::{AccessFormat, LogField, LogPiece};
 pub use admin::AdminConfig;
+pub use cpus::Cpus;
+pub use fields::Schema;
 pub use filter::{FilterConfig, FilterKind, IdTrust};
 pub use listener::{ErrorFormat, Forwarded, ListenerConfig, ListenerLimits};
+pub use load::{load, parse, parse_on};
 pub use log::{AccessLog, ErrorLog, LogConfig, LogLevel, LogPath};
 pub use pattern::{HostPattern, PathPattern, Segment, Specificity};
+pub use place::{ConfigErrors, Location, Problem};
+pub use render::render;
 pub use route::{
     Action, HeaderEdits, Retry, RetryCause, RetryOn, Rewrite, RouteConfig, RouteMatch, Timeouts,
 };
@@ -56,4 +72,60 @@ pub struct Config {
     pub filters: Vec<FilterConfig>,
     /// What works but is likely not meant, ready to print with its place.
     pub warnings: Vec<String>,
+}
+
+/// The configuration of `ringway run --listen ADDR --to ADDR,ADDR`: everything that reaches
+/// `listen` goes to `endpoints` in turn.
+///
+/// # Errors
+/// [`ZeroError`] where a file with these addresses would be refused.
+pub fn zero(listen: SocketAddr, endpoints: &[SocketAddr]) -> Result<Config, ZeroError> {
+    if endpoints.is_empty() {
+        return Err(ZeroError::NoEndpoint);
+    }
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if endpoint.port() == 0 {
+            return Err(ZeroError::NoPort(*endpoint));
+        }
+        if endpoints[..index].contains(endpoint) {
+            return Err(ZeroError::Twice(*endpoint));
+        }
+    }
+    if listen.port() == 0 {
+        return Err(ZeroError::NoPort(listen));
+    }
+    let endpoints = endpoints.iter().copied().map(EndpointConfig::new).collect();
+    let all =
+        RouteMatch { paths: vec![PathPattern::Prefix(String::new())], ..RouteMatch::default() };
+    let mut route = RouteConfig::new("all".to_owned(), all, Action::Upstream(0));
+    route.upgrade = true;
+    Ok(Config {
+        runtime: RuntimeConfig::new(Cpus::of_this_process().physical()),
+        admin: AdminConfig::default(),
+        log: LogConfig::default(),
+        listeners: vec![ListenerConfig::new("http".to_owned(), vec![listen])],
+        routes: vec![route],
+        upstreams: vec![UpstreamConfig::new("main".to_owned(), endpoints)],
+        filters: Vec::new(),
+        warnings: Vec::new(),
+    })
+}
+
+/// Why there is no configuration of these addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ZeroError {
+    /// There is nowhere to go.
+    #[error("there is no endpoint to send requests to")]
+    NoEndpoint,
+    /// An endpoint is there twice.
+    #[error("endpoint `{0}` is there twice")]
+    Twice(SocketAddr),
+    /// Port 0.
+    #[error("address `{0}` has port 0; give a port from 1 to 65535")]
+    NoPort(SocketAddr),
+}
+
+/// The keys of every table that this build reads, in the order of the documentation.
+pub fn schemas() -> Vec<&'static Schema> {
+    read::schemas()
 }

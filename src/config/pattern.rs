@@ -4,6 +4,7 @@
 //! to keep, and [`Specificity`] the order.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 /// Hosts that a route takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,7 +47,7 @@ pub enum Segment {
 /// Host first (exact, longer suffix, shorter suffix, any), then the path segment by segment from
 /// the left (text before `*` before a final `/*`), then a method, then the number of headers, then
 /// `priority`. Two ways that are equal and can match the same request are an error in a config.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Specificity {
     host: (u8, usize),
     path: Vec<u8>,
@@ -125,6 +126,33 @@ impl PathPattern {
     }
 }
 
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(path) => write!(f, "{path}/*"),
+            Self::Pattern { segments, rest } => {
+                for segment in segments {
+                    match segment {
+                        Segment::Literal(text) => write!(f, "/{text}")?,
+                        Segment::Any => f.write_str("/*")?,
+                    }
+                }
+                f.write_str(if *rest { "/*" } else { "" })
+            }
+        }
+    }
+}
+
 impl Specificity {
     /// The rank of a route when `host` and `path` are what matched (`None`: it takes any).
     pub fn new(
@@ -180,3 +208,100 @@ const REST: u8 = 0;
 const ANY: u8 = 1;
 const LITERAL: u8 = 2;
 const END: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rank(pattern: &PathPattern) -> Specificity {
+        Specificity::new(None, Some(pattern), false, 0, 0)
+    }
+
+    fn users_posts(rest: bool) -> PathPattern {
+        let literal = |text: &str| Segment::Literal(text.to_owned());
+        PathPattern::Pattern {
+            segments: vec![literal("users"), Segment::Any, literal("posts")],
+            rest,
+        }
+    }
+
+    #[test]
+    fn prefixes_end_where_a_segment_ends() {
+        let prefix = PathPattern::Prefix("/v1".to_owned());
+        assert_eq!(prefix.rest("/v1"), Some(""));
+        assert_eq!(prefix.rest("/v1/"), Some(""));
+        assert_eq!(prefix.rest("/v1/a/b"), Some("a/b"));
+        assert_eq!(prefix.rest("/v10"), None);
+        assert_eq!(prefix.rest("/"), None);
+        assert_eq!(PathPattern::Prefix(String::new()).rest("/a"), Some("a"));
+        assert_eq!(PathPattern::Prefix(String::new()).rest("/"), Some(""));
+    }
+
+    #[test]
+    fn a_star_is_one_segment_that_is_not_empty() {
+        let pattern = users_posts(false);
+        assert!(pattern.matches("/users/7/posts"));
+        assert!(!pattern.matches("/users//posts"));
+        assert!(!pattern.matches("/users/7/8/posts"));
+        assert!(!pattern.matches("/users/7/posts/"));
+        assert!(!pattern.matches("/users/7"));
+        let pattern = users_posts(true);
+        assert_eq!(pattern.rest("/users/7/posts"), Some(""));
+        assert_eq!(pattern.rest("/users/7/posts/9/x"), Some("9/x"));
+        assert_eq!(pattern.rest("/users/7/postscript"), None);
+    }
+
+    #[test]
+    fn a_suffix_needs_something_before_it() {
+        let suffix = HostPattern::Suffix(".example.com".to_owned());
+        assert!(suffix.matches("api.EXAMPLE.com"));
+        assert!(suffix.matches("a.b.example.com"));
+        assert!(!suffix.matches("example.com"));
+        assert!(!suffix.matches(".example.com"));
+        assert!(!suffix.matches("notexample.com"));
+        assert!(!suffix.matches("é.example.co"));
+    }
+
+    #[test]
+    fn the_more_specific_path_is_greater() {
+        let exact = |path: &str| PathPattern::Exact(path.to_owned());
+        let prefix = |path: &str| PathPattern::Prefix(path.to_owned());
+        let order = [
+            prefix(""),
+            prefix("/users"),
+            PathPattern::Pattern {
+                segments: vec![Segment::Literal("users".to_owned()), Segment::Any],
+                rest: true,
+            },
+            users_posts(true),
+            users_posts(false),
+            prefix("/users/7"),
+            prefix("/users/7/posts"),
+            exact("/users/7/posts"),
+        ];
+        for pair in order.windows(2) {
+            assert!(rank(&pair[0]) < rank(&pair[1]), "{} < {}", pair[0], pair[1]);
+        }
+        assert_eq!(rank(&prefix("")), Specificity::new(None, None, false, 0, 0));
+    }
+
+    #[test]
+    fn host_beats_path_and_priority_decides_last() {
+        let host = HostPattern::Exact("a.example.com".to_owned());
+        let long = HostPattern::Suffix(".b.example.com".to_owned());
+        let short = HostPattern::Suffix(".example.com".to_owned());
+        let path = PathPattern::Exact("/a".to_owned());
+        let rank = |host, path, methods, headers, priority| {
+            Specificity::new(host, path, methods, headers, priority)
+        };
+        assert!(rank(Some(&host), None, false, 0, 0) > rank(Some(&long), Some(&path), true, 9, 9));
+        assert!(rank(Some(&long), None, false, 0, 0) > rank(Some(&short), Some(&path), true, 9, 9));
+        assert!(rank(Some(&short), None, false, 0, 0) > rank(None, Some(&path), true, 9, 9));
+        assert!(rank(None, Some(&path), false, 0, 0) > rank(None, None, true, 9, 9));
+        assert!(rank(None, None, true, 0, 0) > rank(None, None, false, 9, 9));
+        assert!(rank(None, None, false, 1, 0) > rank(None, None, false, 0, 9));
+        assert!(rank(None, None, false, 0, 1) > rank(None, None, false, 0, 0));
+        let (high, low) = (rank(None, None, false, 0, 1), rank(None, None, false, 0, 0));
+        assert_eq!(high.cmp_without_priority(&low), Ordering::Equal);
+    }
+}

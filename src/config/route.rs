@@ -136,6 +136,26 @@ pub enum RetryCause {
     Status504,
 }
 
+impl RouteConfig {
+    /// A route with every default.
+    pub fn new(name: String, matches: RouteMatch, action: Action) -> Self {
+        Self {
+            name,
+            listeners: None,
+            matches,
+            priority: 0,
+            action,
+            filters: Vec::new(),
+            rewrite: Rewrite::default(),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            upgrade: false,
+        }
+    }
+}
+
 impl RouteMatch {
     /// How specific the route is when `host` and `path` are what matched.
     pub fn specificity(

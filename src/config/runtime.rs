@@ -46,3 +46,31 @@ pub struct Buffers {
     /// Bytes of one buffer, a multiple of 4096; 4 KiB to 1 MiB. Default: 16 KiB.
     pub size: u32,
 }
+
+impl RuntimeConfig {
+    /// The defaults, with one shard on each of these CPUs.
+    pub fn new(shards: Vec<usize>) -> Self {
+        Self {
+            shards,
+            pin: true,
+            io_driver: IoDriver::Auto,
+            ring_entries: 4_096,
+            buffers: Buffers::default(),
+            max_connections: 200_000,
+            user: None,
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl IoDriver {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("io_uring", Self::IoUring), ("epoll", Self::Epoll)];
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { count: 1_024, size: 16 * 1_024 }
+    }
+}

@@ -37,3 +37,37 @@ pub enum Variable {
     /// `${request_id}`: the request's id.
     RequestId,
 }
+
+impl Variable {
+    /// The names in the file.
+    pub(super) const WORDS: [(&str, Self); 7] = [
+        ("scheme", Self::Scheme),
+        ("host", Self::Host),
+        ("path", Self::Path),
+        ("path.rest", Self::PathRest),
+        ("query", Self::Query),
+        ("client_ip", Self::ClientIp),
+        ("request_id", Self::RequestId),
+    ];
+
+    /// Its name between `${` and `}`.
+    pub fn name(self) -> &'static str {
+        Self::WORDS.into_iter().find(|(_, variable)| *variable == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl Template {
+    /// Whether `variable` is used.
+    pub fn uses(&self, variable: Variable) -> bool {
+        self.pieces.contains(&Piece::Variable(variable))
+    }
+
+    /// The text, if there is no variable in it.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+}

@@ -125,6 +125,47 @@ pub struct OutlierConfig {
     pub max_ejected: f64,
 }
 
+impl UpstreamConfig {
+    /// An upstream of these endpoints with every default.
+    pub fn new(name: String, endpoints: Vec<EndpointConfig>) -> Self {
+        Self {
+            name,
+            balance: BalancePolicy::default(),
+            endpoints,
+            pool: PoolConfig::default(),
+            limits: UpstreamLimits::default(),
+            health: None,
+            outlier: OutlierConfig::default(),
+        }
+    }
+}
+
+impl EndpointConfig {
+    /// An endpoint with weight 1.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, weight: 1, backup: false }
+    }
+}
+
+impl HealthConfig {
+    /// A check with every default.
+    pub fn new(probe: Probe) -> Self {
+        Self {
+            probe,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            expect: vec![200..=399],
+        }
+    }
+}
+
+impl Share {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 2] = [("steal", Self::Steal), ("off", Self::Off)];
+}
+
 impl Default for PoolConfig {
     fn default() -> Self {
         Self {

@@ -1,0 +1,87 @@
+//! `[listener.NAME]`.
+
+use std::net::SocketAddr;
+
+use crate::config::fields::{Fields, Schema, Value};
+use crate::config::listener::{ErrorFormat, Forwarded, ListenerConfig, ListenerLimits};
+
+use super::text::{cidr, listen_address};
+use super::{Named, TIMES};
+
+pub(super) const SCHEMAS: [&Schema; 2] = [&LISTENER, &LIMITS];
+
+/// One listener.
+pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
+    let mut listener = ListenerConfig::new(named.name.to_owned(), Vec::new());
+    let Some(fields) = named.value.table(&LISTENER) else { return listener };
+    if let Some(value) = fields.value("protocol") {
+        value.word(&[("http", ())], &["https", "tcp", "tls", "udp"]);
+    }
+    if let Some(value) = fields.required("address", "address = \"0.0.0.0:80\"") {
+        listener.addresses = addresses(&value);
+    }
+    if let Some(value) = fields.value("trusted_proxies") {
+        listener.trusted_proxies = value.list().iter().filter_map(cidr).collect();
+    }
+    let word = fields.value("forwarded").and_then(|value| value.word(&Forwarded::WORDS, &[]));
+    listener.forwarded = word.unwrap_or(listener.forwarded);
+    let word = fields.value("error_format").and_then(|value| value.word(&ErrorFormat::WORDS, &[]));
+    listener.error_format = word.unwrap_or(listener.error_format);
+    listener.connect = fields.boolean("connect", listener.connect);
+    if let Some(fields) = fields.table("limits", &LIMITS) {
+        listener.limits = limits(&fields);
+    }
+    listener
+}
+
+fn addresses(value: &Value<'_>) -> Vec<SocketAddr> {
+    let values = value.list();
+    if values.is_empty() {
+        value.complain("address is an empty list; a listener has at least one address");
+    }
+    if values.len() > ADDRESSES_MAX {
+        value.complain(format!("address has more than {ADDRESSES_MAX} addresses"));
+    }
+    values.iter().take(ADDRESSES_MAX).filter_map(listen_address).collect()
+}
+
+fn limits(fields: &Fields<'_>) -> ListenerLimits {
+    let default = ListenerLimits::default();
+    let headers = fields
+        .value("headers")
+        .and_then(|value| value.size(1 << 10..=1 << 20))
+        .and_then(|size| u32::try_from(size).ok());
+    let body = fields.value("body").and_then(|value| {
+        if value.is_word("unlimited") { Some(None) } else { value.size(0..=1 << 50).map(Some) }
+    });
+    ListenerLimits {
+        header_timeout: fields.duration("header_timeout", TIMES, default.header_timeout),
+        body_timeout: fields.duration("body_timeout", TIMES, default.body_timeout),
+        write_timeout: fields.duration("write_timeout", TIMES, default.write_timeout),
+        idle: fields.duration("idle", TIMES, default.idle),
+        headers: headers.unwrap_or(default.headers),
+        body: body.unwrap_or(default.body),
+    }
+}
+
+const LISTENER: Schema = Schema {
+    path: "listener.NAME",
+    keys: &[
+        "address",
+        "protocol",
+        "trusted_proxies",
+        "forwarded",
+        "error_format",
+        "connect",
+        "limits",
+    ],
+    later: &["redirect_https", "alpn", "proxy_protocol", "tls"],
+};
+
+const LIMITS: Schema = Schema {
+    path: "listener.NAME.limits",
+    keys: &["header_timeout", "body_timeout", "write_timeout", "idle", "headers", "body"],
+    later: &["h2_streams"],
+};
+
+const ADDRESSES_MAX: usize = 64;

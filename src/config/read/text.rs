@@ -1,0 +1,118 @@
+//! Addresses, header names and values: texts that several tables have in common.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::cidr::Cidr;
+use crate::base::name::is_token;
+use crate::config::fields::Value;
+use crate::config::raw::quoted;
+
+/// An address to listen on: IP and port.
+pub(super) fn listen_address(value: &Value<'_>) -> Option<SocketAddr> {
+    let what = "an address to listen on, such as `0.0.0.0:80` or `[::]:80`";
+    address(value, what, |_| None)
+}
+
+/// The address of an endpoint: IP and port, no name.
+pub(super) fn endpoint_address(value: &Value<'_>) -> Option<SocketAddr> {
+    address(value, "an address, such as `10.0.1.11:8080` or `[2001:db8::1]:8080`", |text| {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, "80"));
+        let is_name = host.bytes().any(|byte| byte.is_ascii_alphabetic())
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+            && port.parse::<u16>().is_ok();
+        is_name.then_some("is a host name, not supported yet: DNS discovery; give an IP address")
+    })
+}
+
+/// A block of addresses.
+pub(super) fn cidr(value: &Value<'_>) -> Option<Cidr> {
+    match value.text("a block of addresses, such as `10.0.0.0/8`")?.parse() {
+        Ok(block) => Some(block),
+        Err(error) => {
+            value.problem(error);
+            None
+        }
+    }
+}
+
+/// The name of a header field that may be edited, in lower case.
+pub(super) fn header_name(value: &Value<'_>, name: &str) -> Option<String> {
+    if !is_token(name) {
+        value.complain(format!("header {} isn't a field name", quoted(name)));
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
+    if FRAMING.contains(&name.as_str()) {
+        value.complain(format!(
+            "header {} frames the message; only the proxy sets it",
+            quoted(&name)
+        ));
+        return None;
+    }
+    Some(name)
+}
+
+/// A field's value: what RFC 9110 §5.5 lets through, without blanks around it.
+pub(super) fn header_value<'t>(value: &Value<'t>) -> Option<&'t str> {
+    let text = value.text("the value of a header, in quotes")?;
+    if !is_field_value(text) {
+        value.problem("isn't the value of a header: no control characters, no blanks around it");
+        return None;
+    }
+    Some(text)
+}
+
+/// Whether a header may carry this text.
+pub(super) fn is_field_value(text: &str) -> bool {
+    let is_blank = |c| c == ' ' || c == '\t';
+    !text.chars().any(|c| c.is_control() && c != '\t')
+        && !text.starts_with(is_blank)
+        && !text.ends_with(is_blank)
+}
+
+/// Whether `text` can stand in a request line as path and query.
+pub(super) fn is_path_text(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+fn address(
+    value: &Value<'_>,
+    what: &str,
+    why_not: impl Fn(&str) -> Option<&'static str>,
+) -> Option<SocketAddr> {
+    let text = value.text(what)?;
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        if address.port() == 0 {
+            value.problem("has port 0; give a port from 1 to 65535");
+            return None;
+        }
+        return Some(address);
+    }
+    if let Some(why) = why_not(text) {
+        value.problem(why);
+        return None;
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        value.problem(format!("has no port; isn't {what}"));
+        return None;
+    }
+    if let Some(port) = text.strip_prefix(':').filter(|port| port.parse::<u16>().is_ok()) {
+        value
+            .problem(format!("has no IP address; did you mean `[::]:{port}` or `0.0.0.0:{port}`?"));
+        return None;
+    }
+    value.expected(what)
+}
+
+/// Fields that say where a message ends or belong to one connection (RFC 9110 §7.6.1).
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];

@@ -1,0 +1,425 @@
+//! A [`Config`] as TOML with every default written out: `ringway print --effective`.
+//!
+//! The text parses back to the same configuration. Lists of CPUs, sizes and durations come in
+//! their canonical form; what is switched off is written as the word that switches it off.
+
+use std::fmt::{Display, Write};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::base::access::{AccessFormat, LogPiece};
+use crate::base::units::{ByteSize, format_duration};
+
+use super::cpus::format_list;
+use super::filter::{FilterConfig, FilterKind, IdTrust};
+use super::listener::{ErrorFormat, Forwarded, ListenerConfig};
+use super::log::{LogConfig, LogLevel, LogPath};
+use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
+use super::runtime::{IoDriver, RuntimeConfig};
+use super::template::{Piece, Template};
+use super::upstream::{BalancePolicy, HealthConfig, Probe, Share, UpstreamConfig};
+use super::{AdminConfig, Config};
+
+/// The text.
+pub fn render(config: &Config) -> String {
+    let mut out = Out::default();
+    out.line("version = 1");
+    runtime(&mut out, &config.runtime);
+    admin(&mut out, &config.admin);
+    log(&mut out, &config.log);
+    for listener in &config.listeners {
+        self::listener(&mut out, listener);
+    }
+    for route in &config.routes {
+        self::route(&mut out, config, route);
+    }
+    for upstream in &config.upstreams {
+        self::upstream(&mut out, upstream);
+    }
+    for filter in &config.filters {
+        self::filter(&mut out, filter);
+    }
+    out.text
+}
+
+#[derive(Default)]
+struct Out {
+    text: String,
+}
+
+impl Out {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn header(&mut self, header: impl Display) {
+        // Writing to a String can't fail.
+        let _written = write!(self.text, "\n{header}\n");
+    }
+
+    fn set(&mut self, key: &str, value: impl Display) {
+        let _written = writeln!(self.text, "{key} = {value}");
+    }
+}
+
+fn runtime(out: &mut Out, runtime: &RuntimeConfig) {
+    out.header("[runtime]");
+    out.set("shards", string(&format_list(&runtime.shards)));
+    out.set("pin", runtime.pin);
+    out.set("io_driver", word(&IoDriver::WORDS, runtime.io_driver));
+    out.set("ring_entries", runtime.ring_entries);
+    let size = size(u64::from(runtime.buffers.size));
+    out.set("buffers", format!("{{ count = {}, size = {size} }}", runtime.buffers.count));
+    out.set("accept_balance", string("reuseport"));
+    out.set("max_connections", runtime.max_connections);
+    if let Some(user) = &runtime.user {
+        out.set("user", string(user));
+    }
+    out.set("drain_timeout", duration(runtime.drain_timeout));
+}
+
+fn admin(out: &mut Out, admin: &AdminConfig) {
+    if admin.listen.is_none() && admin.dashboard.is_none() {
+        return;
+    }
+    out.header("[admin]");
+    if let Some(path) = &admin.listen {
+        out.set("listen", string(&format!("unix:{}", path.display())));
+    }
+    if let Some(address) = admin.dashboard {
+        out.set("dashboard", string(&address.to_string()));
+    }
+}
+
+fn log(out: &mut Out, log: &LogConfig) {
+    out.header("[log]");
+    match &log.access {
+        None => out.set("access", string("off")),
+        Some(access) => {
+            let format = match &access.format {
+                AccessFormat::Json => "json".to_owned(),
+                AccessFormat::Combined => "combined".to_owned(),
+                AccessFormat::Template(pieces) => pieces.iter().map(log_piece).collect(),
+            };
+            let (path, format) = (log_path(&access.path), string(&format));
+            out.set(
+                "access",
+                format!("{{ path = {path}, format = {format}, sample = {:?} }}", access.sample),
+            );
+        }
+    }
+    let level = word(&LogLevel::WORDS, log.error.level);
+    out.set("error", format!("{{ path = {}, level = {level} }}", log_path(&log.error.path)));
+}
+
+fn listener(out: &mut Out, listener: &ListenerConfig) {
+    out.header(format!("[listener.{}]", key(&listener.name)));
+    out.set("address", list(listener.addresses.iter().map(|address| string(&address.to_string()))));
+    out.set("protocol", string("http"));
+    out.set(
+        "trusted_proxies",
+        list(listener.trusted_proxies.iter().map(|block| string(&block.to_string()))),
+    );
+    out.set("forwarded", word(&Forwarded::WORDS, listener.forwarded));
+    out.set("error_format", word(&ErrorFormat::WORDS, listener.error_format));
+    out.set("connect", listener.connect);
+    let limits = &listener.limits;
+    out.header(format!("[listener.{}.limits]", key(&listener.name)));
+    out.set("header_timeout", duration(limits.header_timeout));
+    out.set("body_timeout", duration(limits.body_timeout));
+    out.set("write_timeout", duration(limits.write_timeout));
+    out.set("idle", duration(limits.idle));
+    out.set("headers", size(u64::from(limits.headers)));
+    out.set("body", limits.body.map_or_else(|| string("unlimited"), size));
+}
+
+fn route(out: &mut Out, config: &Config, route: &RouteConfig) {
+    out.header("[[route]]");
+    out.set("name", string(&route.name));
+    if let Some(listeners) = &route.listeners {
+        let names = listeners.iter().filter_map(|index| config.listeners.get(*index));
+        out.set("listener", list(names.map(|listener| string(&listener.name))));
+    }
+    out.set("match", matches(&route.matches));
+    out.set("priority", route.priority);
+    match &route.action {
+        Action::Upstream(index) => {
+            let name = config.upstreams.get(*index).map_or("", |upstream| upstream.name.as_str());
+            out.set("upstream", string(name));
+        }
+        Action::Respond { status, body, headers } => {
+            let headers = table(headers.iter().map(|(name, text)| (name, string(text))));
+            out.set(
+                "respond",
+                format!("{{ status = {status}, body = {}, headers = {headers} }}", string(body)),
+            );
+        }
+        Action::Redirect { to, status } => {
+            out.set("redirect", format!("{{ to = {}, status = {status} }}", template(to)));
+        }
+    }
+    let names = route.filters.iter().filter_map(|index| config.filters.get(*index));
+    out.set("filters", list(names.map(|filter| string(&filter.name))));
+    let is_forwarded = matches!(route.action, Action::Upstream(_));
+    if is_forwarded {
+        out.set("headers.request", edits(&route.request_headers));
+    }
+    out.set("headers.response", edits(&route.response_headers));
+    if is_forwarded {
+        forwarding(out, route);
+    }
+}
+
+fn forwarding(out: &mut Out, route: &RouteConfig) {
+    if let Some(prefix) = &route.rewrite.strip_prefix {
+        out.set("rewrite", format!("{{ strip_prefix = {} }}", string(prefix)));
+    }
+    let timeouts = &route.timeouts;
+    out.set(
+        "timeouts",
+        format!(
+            "{{ connect = {}, first_byte = {}, idle = {}, total = {} }}",
+            duration(timeouts.connect),
+            duration(timeouts.first_byte),
+            duration(timeouts.idle),
+            timeouts.total.map_or_else(|| string("off"), duration)
+        ),
+    );
+    let retry = &route.retry;
+    let on = list(retry.on.iter().map(RetryCause::name).map(string));
+    out.set(
+        "retry",
+        format!("{{ attempts = {}, on = {on}, budget = {:?} }}", retry.attempts, retry.budget),
+    );
+    out.set("upgrade", route.upgrade);
+}
+
+fn matches(matches: &RouteMatch) -> String {
+    let mut parts = Vec::new();
+    if !matches.hosts.is_empty() {
+        parts.push(format!(
+            "host = {}",
+            list(matches.hosts.iter().map(|host| string(&host.to_string())))
+        ));
+    }
+    if !matches.paths.is_empty() {
+        parts.push(format!(
+            "path = {}",
+            list(matches.paths.iter().map(|path| string(&path.to_string())))
+        ));
+    }
+    if !matches.methods.is_empty() {
+        parts.push(format!(
+            "method = {}",
+            list(matches.methods.iter().map(|method| string(method)))
+        ));
+    }
+    if !matches.headers.is_empty() {
+        parts.push(format!(
+            "header = {}",
+            table(matches.headers.iter().map(|(name, text)| (name, string(text))))
+        ));
+    }
+    braces(&parts)
+}
+
+fn edits(edits: &HeaderEdits) -> String {
+    let mut parts = Vec::new();
+    if !edits.set.is_empty() {
+        parts.push(format!(
+            "set = {}",
+            table(edits.set.iter().map(|(name, text)| (name, template(text))))
+        ));
+    }
+    if !edits.add.is_empty() {
+        // Several fields of one name are one key with a list.
+        let mut names: Vec<&String> = Vec::new();
+        names.extend(edits.add.iter().map(|(name, _)| name));
+        names.dedup();
+        let of = |name: &String| {
+            list(
+                edits.add.iter().filter(|(other, _)| other == name).map(|(_, text)| template(text)),
+            )
+        };
+        parts.push(format!("add = {}", table(names.iter().map(|name| (*name, of(name))))));
+    }
+    if !edits.remove.is_empty() {
+        parts.push(format!("remove = {}", list(edits.remove.iter().map(|name| string(name)))));
+    }
+    braces(&parts)
+}
+
+fn upstream(out: &mut Out, upstream: &UpstreamConfig) {
+    let name = key(&upstream.name);
+    out.header(format!("[upstream.{name}]"));
+    out.set("protocol", string("http/1.1"));
+    let balance = match upstream.balance {
+        BalancePolicy::RoundRobin => r#"{ policy = "round_robin" }"#.to_owned(),
+        BalancePolicy::LeastRequest { choices } => {
+            format!(r#"{{ policy = "least_request", choices = {choices} }}"#)
+        }
+    };
+    out.set("balance", balance);
+    out.line("endpoints = [");
+    for endpoint in &upstream.endpoints {
+        let address = string(&endpoint.address.to_string());
+        let (weight, backup) = (endpoint.weight, endpoint.backup);
+        out.line(&format!("  {{ address = {address}, weight = {weight}, backup = {backup} }},"));
+    }
+    out.line("]");
+    out.set("health", upstream.health.as_ref().map_or_else(|| string("off"), health));
+    let pool = &upstream.pool;
+    out.header(format!("[upstream.{name}.pool]"));
+    out.set("idle_per_endpoint", pool.idle_per_endpoint);
+    out.set("idle_timeout", duration(pool.idle_timeout));
+    out.set("share", word(&Share::WORDS, pool.share));
+    out.set("max_reuse", count_or(pool.max_reuse, "unlimited"));
+    let limits = &upstream.limits;
+    out.header(format!("[upstream.{name}.limits]"));
+    out.set("connections", count_or(limits.connections, "unlimited"));
+    out.set("pending", limits.pending);
+    out.set("queue_timeout", duration(limits.queue_timeout));
+    let outlier = &upstream.outlier;
+    out.header(format!("[upstream.{name}.outlier]"));
+    out.set("consecutive_failures", count_or(outlier.consecutive_failures, "off"));
+    out.set("consecutive_5xx", count_or(outlier.consecutive_5xx, "off"));
+    out.set("eject", duration(outlier.eject));
+    out.set("max_ejected", format!("{:?}", outlier.max_ejected));
+}
+
+fn health(health: &HealthConfig) -> String {
+    let mut parts = match &health.probe {
+        Probe::Tcp => vec!["tcp = true".to_owned()],
+        Probe::Http { path, host } => {
+            let host = host.iter().map(|host| format!("host = {}", string(host)));
+            std::iter::once(format!("http = {}", string(path))).chain(host).collect()
+        }
+    };
+    parts.push(format!("interval = {}", duration(health.interval)));
+    parts.push(format!("timeout = {}", duration(health.timeout)));
+    parts.push(format!("rise = {}, fall = {}", health.rise, health.fall));
+    if matches!(health.probe, Probe::Http { .. }) {
+        parts.push(format!("expect = {}", list(health.expect.iter().map(statuses))));
+    }
+    braces(&parts)
+}
+
+fn statuses(range: &RangeInclusive<u16>) -> String {
+    let (first, last) = (range.start(), range.end());
+    if first == last { first.to_string() } else { string(&format!("{first}-{last}")) }
+}
+
+fn filter(out: &mut Out, filter: &FilterConfig) {
+    out.header(format!("[filter.{}]", key(&filter.name)));
+    match &filter.kind {
+        FilterKind::RequestId { header, trust } => {
+            out.set("type", string("request_id"));
+            out.set("header", string(header));
+            out.set(
+                "trust",
+                match trust {
+                    IdTrust::Nobody => "false".to_owned(),
+                    IdTrust::TrustedProxies => string("trusted_proxies"),
+                },
+            );
+        }
+        FilterKind::RateLimit { rate, burst } => {
+            out.set("type", string("rate_limit"));
+            out.set("key", string("client_ip"));
+            out.set("rate", string(&rate.to_string()));
+            out.set("burst", burst);
+            out.set("scope", string("node"));
+        }
+        FilterKind::Headers { request, response } => {
+            out.set("type", string("headers"));
+            out.set("request", edits(request));
+            out.set("response", edits(response));
+        }
+    }
+}
+
+fn log_path(path: &LogPath) -> String {
+    match path {
+        LogPath::Stdout => string("stdout"),
+        LogPath::Stderr => string("stderr"),
+        LogPath::File(path) => string(&path.display().to_string()),
+    }
+}
+
+fn log_piece(piece: &LogPiece) -> String {
+    match piece {
+        LogPiece::Literal(text) => text.replace("${", "$${"),
+        LogPiece::Field(field) => format!("${{{}}}", field.name()),
+    }
+}
+
+fn template(template: &Template) -> String {
+    let text: String = template
+        .pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Literal(text) => text.replace("${", "$${"),
+            Piece::Variable(variable) => format!("${{{}}}", variable.name()),
+        })
+        .collect();
+    string(&text)
+}
+
+fn word<T: PartialEq>(words: &[(&str, T)], value: T) -> String {
+    let found = words.iter().find(|(_, meaning)| *meaning == value);
+    string(found.map_or("", |(name, _)| name))
+}
+
+fn count_or(count: Option<impl Display>, word: &str) -> String {
+    count.map_or_else(|| string(word), |count| count.to_string())
+}
+
+fn duration(duration: Duration) -> String {
+    string(&format_duration(duration))
+}
+
+fn size(bytes: u64) -> String {
+    string(&ByteSize(bytes).to_string())
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn table<'k>(pairs: impl Iterator<Item = (&'k String, String)>) -> String {
+    let pairs: Vec<String> =
+        pairs.map(|(name, value)| format!("{} = {value}", key(name))).collect();
+    braces(&pairs)
+}
+
+fn braces(parts: &[String]) -> String {
+    if parts.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", parts.join(", ")) }
+}
+
+/// A key, in quotes unless it is a bare one.
+fn key(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !name.is_empty() && name.bytes().all(is_bare) { name.to_owned() } else { string(name) }
+}
+
+/// A basic string of TOML.
+fn string(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() => {
+                let _written = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
