@@ -132,8 +132,7 @@ impl Check<'_> {
         let config = self.config;
         if config.routes.is_empty() {
             let start = Place { file: 0, start: 0 };
-            self.problems
-                .warn(start, "config: there is no route; every request gets 404".to_owned());
+            self.problems.warn(start, "there is no route; every request gets 404".to_owned());
         }
         let warn = |place: Place, kind: &str, name: &str, what: &str| {
             self.problems.warn(place, format!("{kind} {}: {what}", quoted(name)));

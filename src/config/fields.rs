@@ -120,7 +120,7 @@ impl<'t> Fields<'t> {
 
     /// Notes a problem of the table as a whole.
     pub(super) fn problem(&self, message: impl fmt::Display) {
-        self.problems.error(self.place, format!("{}: {message}", self.scope));
+        self.problems.error(self.place, scoped(&self.scope, message));
     }
 
     fn named(&self, entry: &'t Entry) -> Value<'t> {
@@ -140,13 +140,13 @@ impl<'t> Fields<'t> {
             }
             let name = format!("{}{key}", self.path);
             let message = if self.schema.later.contains(&key) {
-                format!("{}: {} is not supported yet", self.scope, quoted(&name))
+                format!("{} is not supported yet", quoted(&name))
             } else {
                 let known = self.schema.keys.iter().chain(self.schema.later).copied();
                 let hint = did_you_mean(key, known);
-                format!("{}: {} isn't a key{hint}", self.scope, quoted(&name))
+                format!("{} isn't a key{hint}", quoted(&name))
             };
-            self.problems.error(entry.place, message);
+            self.problems.error(entry.place, scoped(&self.scope, message));
         }
     }
 }
@@ -174,7 +174,8 @@ impl<'t> Value<'t> {
     /// Notes "path `value` why" as a warning.
     pub(super) fn warn(&self, why: impl fmt::Display) {
         let value = self.node.describe();
-        self.problems.warn(self.place(), format!("{}: {} {value} {why}", self.scope, self.path));
+        self.problems
+            .warn(self.place(), scoped(&self.scope, format!("{} {value} {why}", self.path)));
     }
 
     /// Like [`Value::problem`], for readers that end with it.
@@ -196,7 +197,7 @@ impl<'t> Value<'t> {
 
     /// Notes a problem in words of the caller's own.
     pub(super) fn complain(&self, message: impl fmt::Display) {
-        self.problems.error(self.place(), format!("{}: {message}", self.scope));
+        self.problems.error(self.place(), scoped(&self.scope, message));
     }
 
     pub(super) fn text(&self, what: &str) -> Option<&'t str> {
@@ -334,4 +335,9 @@ impl<'t> Value<'t> {
         self.problem(format!("is out of range: {low} to {high}"));
         None
     }
+}
+
+/// A message that begins with what it is about; the file as a whole has no name.
+fn scoped(scope: &str, message: impl fmt::Display) -> String {
+    if scope.is_empty() { message.to_string() } else { format!("{scope}: {message}") }
 }

@@ -71,7 +71,7 @@ fn build(
 /// The files that `include` means, in the order of its patterns and sorted within each.
 fn included(table: &Table, folder: Option<&Path>, problems: &Problems) -> Vec<(PathBuf, Place)> {
     let Some(entry) = table.find("include") else { return Vec::new() };
-    let error = |place: Place, message: String| problems.error(place, format!("config: {message}"));
+    let error = |place: Place, message: String| problems.error(place, message);
     let nodes = match &entry.node.kind {
         Kind::Array(nodes) => nodes.as_slice(),
         _ => std::slice::from_ref(&entry.node),
@@ -177,7 +177,7 @@ fn include(
             let table = raw::parse(sources, file, problems);
             join(main, table, sources, problems);
         }
-        Err(why) => problems.error(*place, format!("config: include {}: {why}", quoted(&name))),
+        Err(why) => problems.error(*place, format!("include {}: {why}", quoted(&name))),
     }
 }
 
@@ -186,8 +186,7 @@ fn join(main: &mut Table, included: Table, sources: &Sources, problems: &Problem
     for entry in included.entries {
         let Some(known) = main.entries.iter_mut().find(|known| known.key == entry.key) else {
             if entry.key == "include" {
-                problems
-                    .error(entry.place, "config: include works in the main file only".to_owned());
+                problems.error(entry.place, "include works in the main file only".to_owned());
             } else {
                 main.entries.push(entry);
             }
@@ -200,15 +199,12 @@ fn join(main: &mut Table, included: Table, sources: &Sources, problems: &Problem
                 join_named(&entry.key, ours, theirs, sources, problems);
             }
             ("include", ..) => {
-                problems
-                    .error(entry.place, "config: include works in the main file only".to_owned());
+                problems.error(entry.place, "include works in the main file only".to_owned());
             }
             _ => {
                 let first = sources.locate(known.place);
-                problems.error(
-                    entry.place,
-                    format!("config: {} is already at {first}", quoted(&entry.key)),
-                );
+                problems
+                    .error(entry.place, format!("{} is already at {first}", quoted(&entry.key)));
             }
         }
     }

@@ -54,7 +54,7 @@ pub(in crate::config) fn schemas() -> Vec<&'static Schema> {
 /// Reads the whole tree. The result is a valid [`Config`] only if no error was noted.
 pub(in crate::config) fn root(table: &Table, cpus: &Cpus, problems: &Problems) -> (Config, Places) {
     let start = Place { file: 0, start: 0 };
-    let fields = Fields::open(&ROOT, table, start, "config".to_owned(), problems);
+    let fields = Fields::open(&ROOT, table, start, String::new(), problems);
     version(&fields);
 
     let filters = named(&fields, "filter", FILTERS_MAX);
