@@ -69,7 +69,7 @@ def version():
 
 
 def reloads(proxy, count=RELOADS):
-    """`count` reloads under load, each seen to have taken effect."""
+    """100 reloads under load, each seen to have taken effect."""
     running = proxy.running(CONFIG, VERSION=0)
     with Backends(), running:
         load = Load(max(2, count * 0.1))
