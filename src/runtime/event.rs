@@ -1,0 +1,34 @@
+//! An eventfd: a kernel counter that other threads raise and the driver reads.
+
+#![expect(unsafe_code, reason = "eventfd(2) and write(2)")]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use crate::runtime::sys;
+
+#[derive(Debug)]
+pub(crate) struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub(crate) fn new(is_nonblocking: bool) -> io::Result<Self> {
+        let flags = libc::EFD_CLOEXEC | if is_nonblocking { libc::EFD_NONBLOCK } else { 0 };
+        // SAFETY: takes no pointer.
+        let fd = sys::check(unsafe { libc::eventfd(0, flags) })?;
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Raises the counter. It can't fail or block before 2^64 - 1 unread signals.
+    pub(crate) fn signal(&self) {
+        let one = 1_u64;
+        // SAFETY: the pointer is readable for the eight bytes that an eventfd takes.
+        let _ = unsafe { libc::write(self.fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+}

@@ -1,0 +1,32 @@
+//! Connect a new socket.
+
+use std::{future::poll_fn, io, net::SocketAddr};
+
+use crate::runtime::{
+    driver::{Kind, Op},
+    op::Payload,
+    shard, sys,
+    sys::SocketAddress,
+    tcp::TcpStream,
+};
+
+/// Connects to `address`; see `TcpStream::connect`.
+pub(crate) async fn run(address: SocketAddr) -> io::Result<TcpStream> {
+    // The stream owns the socket from the start: dropping this future closes it.
+    let (stream, mut flight) = shard::with(|shard| {
+        let fd = shard.driver.borrow_mut().socket(address)?;
+        let stream = TcpStream::adopt(shard, fd, 0);
+        let payload = Payload::Address(SocketAddress::new(address));
+        let slot = shard.prepare(Kind::Connect, stream.socket(), payload);
+        let place = match shard.ops.get(slot).map(|op| op.payload.borrow()).as_deref() {
+            // Slots don't move and the payload isn't replaced before the end.
+            Some(Payload::Address(address)) => std::ptr::from_ref(address),
+            _ => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        let flight = shard.submit(slot, fd, Op::Connect { address: place });
+        Ok::<_, io::Error>((stream, flight))
+    })?;
+    let finished = poll_fn(|_| flight.poll()).await;
+    sys::result(finished.result)?;
+    Ok(stream)
+}
