@@ -12,7 +12,9 @@
 
 pub mod authority;
 pub(crate) mod chars;
+pub mod date;
 mod error;
+pub mod forwarded;
 mod framing;
 mod headers;
 mod hop;
@@ -24,6 +26,7 @@ mod response;
 pub(crate) mod span;
 mod status;
 pub(crate) mod target;
+pub mod uri;
 
 pub use error::{FieldError, FramingError, RequestError, ResponseError, SyntaxError, TargetError};
 pub use framing::{Framing, request_framing, response_framing};
