@@ -120,7 +120,7 @@ fn odd_line(bytes: &[u8], at: usize, name_end: usize, stop: u8) -> Result<Line, 
     }
     debug_assert!(!is_token_byte(stop), "token_end stops at the first byte that is none");
     Err(match stop {
-        b' ' | b'\t' => space_after_name(bytes, name_end),
+        b' ' | b'\t' => SyntaxError::SpaceAfterName,
         b'\r' => match bytes.get(name_end + 1) {
             None => return Ok(Line::Partial),
             Some(b'\n') => SyntaxError::ColonMissing,
@@ -129,13 +129,4 @@ fn odd_line(bytes: &[u8], at: usize, name_end: usize, stop: u8) -> Result<Line, 
         b'\n' => SyntaxError::BareLf,
         _ => SyntaxError::NameInvalid,
     })
-}
-
-/// `Name :` and `Name value` are told apart for the log's sake; both are refused.
-fn space_after_name(bytes: &[u8], name_end: usize) -> SyntaxError {
-    let rest = bytes.get(name_end..).unwrap_or(&[]);
-    match rest.iter().find(|&&b| b != b' ' && b != b'\t') {
-        Some(b':') | None => SyntaxError::SpaceBeforeColon,
-        Some(_) => SyntaxError::NameInvalid,
-    }
 }

@@ -87,8 +87,8 @@ pub enum SyntaxError {
     NameEmpty,
     /// A byte that isn't a token's.
     NameInvalid,
-    /// `Name : value` (RFC 9112 §5.1).
-    SpaceBeforeColon,
+    /// `Name : value` or `Na me: value` (RFC 9112 §5.1).
+    SpaceAfterName,
     /// A line without one.
     ColonMissing,
     /// NUL or another control.
@@ -109,7 +109,7 @@ impl SyntaxError {
             Self::LeadingSpace => "whitespace before the first field",
             Self::NameEmpty => "empty field name",
             Self::NameInvalid => "invalid field name",
-            Self::SpaceBeforeColon => "whitespace before the colon",
+            Self::SpaceAfterName => "whitespace after a field name",
             Self::ColonMissing => "field line without a colon",
             Self::ValueInvalid => "control character in a field value",
             Self::TooManyFields => "too many fields",

@@ -1,0 +1,11 @@
+//! The integration tests, one binary: RFC rules by number and section, behaviour by subject.
+//!
+//! Only the public API is used here. A test's name is the rule that it holds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helper functions of tests may; clippy excuses only #[test] itself"
+)]
+
+mod rfc9110;
+mod rfc9112;

@@ -1,0 +1,14 @@
+//! RFC 9112, HTTP/1.1, as an intermediary has to hold it.
+//!
+//! [`judge`] runs a message through the codec as the proxy does and gives the verdict; the
+//! tables in the modules below state it for each way to be wrong.
+
+mod bodies;
+mod encoding;
+mod heads;
+mod judge;
+mod limits;
+mod malformed_framing;
+mod malformed_requests;
+mod malformed_responses;
+mod split;
