@@ -78,8 +78,8 @@ impl Ring {
     }
 
     fn ring(&self) -> &'static IoUring {
-        // SAFETY: the box lives until `Drop` and no caller keeps the reference. Also the queues' own `&mut` are made in one place at a
-        // time (`push` and `drain`), never across each other.
+        // SAFETY: the box lives until `Drop` and no caller keeps the reference. Also the queues' own
+        // `&mut` are made in one place at a time (`push` and `drain`), never across each other.
         unsafe { self.ring.as_ref() }
     }
 
