@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from harness import machine, scenarios, summary, tools  # noqa: E402
+from harness import events, machine, scenarios, summary, tools  # noqa: E402
 from harness.proxies import Failed, proxies  # noqa: E402
 
 ROOT = HERE.parent.parent
@@ -50,11 +50,14 @@ class Bench:
         if unknown := [name for name in names if name not in known]:
             sys.exit(f"no proxy {', '.join(unknown)}; there are {', '.join(known)}")
         self.proxies = [known[name] for name in names]
-        self.rounds, self.results, self.skipped = {}, {}, {}
+        self.rounds, self.results, self.skipped, self.events = {}, {}, {}, []
 
     def run(self):
         for name in self.args.names:
             try:
+                if name in events.EVENTS:
+                    self.event(name)
+                    continue
                 if name == scenarios.IDLE:
                     self.idle()
                 elif name == scenarios.RATE:
@@ -107,6 +110,14 @@ class Bench:
             results[proxy.name] = seen | {"bytes_per_connection": seen["bytes"] / seen["connections"]}
         self.results[scenarios.IDLE] = results
 
+    def event(self, name):
+        """Something happens under load to each of our own: the rivals make no promise here."""
+        for proxy in self.proxies:
+            if proxy.name.startswith("ringway"):
+                seen = events.EVENTS[name](proxy)
+                self.events.append((f"{name}, {proxy.name}", seen["measured"], seen["holds"]))
+                print(f"\n## {name}, {proxy.name}: {seen['measured']}", flush=True)
+
     def report(self):
         now = datetime.datetime.now(datetime.timezone.utc)
         return {
@@ -115,7 +126,7 @@ class Bench:
             "machine": machine.machine(), "versions": machine.versions(self.args.ringway),
             "rounds": self.args.rounds, "seconds": self.args.seconds,
             "results": self.results, "skipped": self.skipped,
-            "verdicts": summary.verdicts(self.results), "rounds_seen": self.rounds,
+            "verdicts": summary.verdicts(self.results) + self.events, "rounds_seen": self.rounds,
         }
 
 

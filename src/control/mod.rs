@@ -12,11 +12,17 @@
 //! ```
 
 pub mod access_log;
+pub mod admin;
+pub mod client;
 pub mod error_log;
+pub mod health_probe;
 pub mod metrics;
 pub mod node;
+pub mod run;
 pub mod sampler;
 pub mod status;
+pub mod upstreams;
 pub mod view;
 
 pub use node::{Node, Phase, Probed, ReloadError, Reloaded, Stop, Verdict};
+pub use run::{Control, ControlError};

@@ -13,6 +13,7 @@ from . import proc
 
 LOAD = Path(__file__).resolve().parent.parent
 PROXY_PORT, BACKEND_PORT, METRICS_PORT = 18080, 19000, 18081
+BACKEND_PORTS = (19001, 19002, 19003)
 PROXY_CPU, LOAD_CPU = 0, 1
 
 
@@ -58,26 +59,38 @@ class Proxy:
     def __init__(self, name, config, command):
         self.name, self.config, self.command = name, config, command
 
-    def running(self, config=None):
-        return Running(self, config or self.config)
+    def running(self, config=None, **values):
+        """`config` instead of the usual one; `values` for the words between @ that it has beyond ours."""
+        return Running(self, config or self.config, values)
 
 
 class Running:
-    def __init__(self, proxy, config):
+    """One start of a proxy, with a folder of its own, to be used in `with`: gives its processes."""
+
+    def __init__(self, proxy, config, values):
         self.proxy, self.source = proxy, LOAD / config
+        self.folder = Path(tempfile.mkdtemp(prefix="ringway-bench-"))
+        self.config = self.folder / self.source.name
+        self.values = {"RUN": self.folder, "PROXY": PROXY_PORT, "BACKEND": BACKEND_PORT, "METRICS": METRICS_PORT}
+        self.values |= {f"BACKEND{number + 1}": port for number, port in enumerate(BACKEND_PORTS)}
+        self.values |= {"DRIVER": "epoll" if proxy.name.endswith("-epoll") else "io_uring", "SHARDS": "0"} | values
+
+    def write(self, **values):
+        """Writes the config, `values` changed: whole or not at all, as an editor does."""
+        self.values |= values
+        text = self.source.read_text()
+        for name, value in self.values.items():
+            text = text.replace(f"@{name}@", str(value))
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.rename(self.config)
 
     def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="ringway-bench-"))
-        text = self.source.read_text()
-        values = {"RUN": self.folder, "PROXY": PROXY_PORT, "BACKEND": BACKEND_PORT, "METRICS": METRICS_PORT}
-        values["DRIVER"] = "epoll" if self.proxy.name.endswith("-epoll") else "io_uring"
-        for name, value in values.items():
-            text = text.replace(f"@{name}@", str(value))
-        config = self.folder / self.source.name
-        config.write_text(text)
+        self.write()
         self.log = open(self.folder / "output", "w+")
-        command = [str(config) if part == "@CONFIG@" else part for part in self.proxy.command]
-        self.process = subprocess.Popen(pinned(PROXY_CPU, *command), stdout=self.log, stderr=self.log)
+        command = [str(self.config) if part == "@CONFIG@" else part for part in self.proxy.command]
+        cpus = PROXY_CPU if self.values["SHARDS"] == "0" else f"{PROXY_CPU},{LOAD_CPU}"
+        self.process = subprocess.Popen(pinned(cpus, *command), stdout=self.log, stderr=self.log)
         try:
             wait_for_port(PROXY_PORT, self.process, self.proxy.name)
         except Failed as failed:

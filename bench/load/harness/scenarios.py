@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from . import tools
+from . import events, tools
 
 RIVALS = ("nginx", "haproxy")
 
@@ -58,8 +58,8 @@ RATE, IDLE = "rate", "idle"
 RATE_SHARE = 0.4  # of nginx's own maximum in the same run
 IDLE_CONNECTIONS = 8000
 IDLE_BYTES_MAX = 1024
-ALL = [scenario.name for scenario in SCENARIOS] + [RATE, IDLE]
+ALL = [scenario.name for scenario in SCENARIOS] + [RATE, IDLE, *events.EVENTS]
 WHAT = {scenario.name: scenario.what for scenario in SCENARIOS} | {
     RATE: "fixed rate of 40 % of nginx's maximum, 64 connections, latency from when a request was due",
     IDLE: "user memory of an idle kept-alive connection, of 8,000 (proportional set size)",
-}
+} | {name: event.__doc__.strip().rstrip(".").lower() for name, event in events.EVENTS.items()}

@@ -1,0 +1,124 @@
+//! Asks one endpoint once.
+//!
+//! The connection serves one question; the body of the answer is never waited for.
+
+use std::{fmt::Write, io, net::SocketAddr, ops::RangeInclusive};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    base::units::format_duration,
+    config::{HealthConfig, Probe},
+    protocol::{
+        h1::{HeadLimits, Parsed, parse_response},
+        http::{ResponseHead, Status},
+    },
+};
+
+/// Longest response head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Of a body no more is read.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Informational responses before the final one.
+const INTERIM_MAX: usize = 8;
+
+/// Asks; says what it saw, good (`Ok`) or bad (`Err`), in words for the log.
+pub(super) async fn ask(address: SocketAddr, health: &HealthConfig) -> Result<String, String> {
+    let question = async {
+        let stream = TcpStream::connect(address).await.map_err(|error| connect_failed(&error))?;
+        match &health.probe {
+            Probe::Tcp => Ok("connected".to_owned()),
+            Probe::Http { path, host } => {
+                let host = host.clone().unwrap_or_else(|| address.to_string());
+                let status = get(stream, path, &host).await?;
+                judge(status, &health.expect)
+            }
+        }
+    };
+    let late = || Err(format!("timed out after {}", format_duration(health.timeout)));
+    timeout(health.timeout, question).await.unwrap_or_else(|_| late())
+}
+
+fn connect_failed(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect refused".to_owned(),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "no route to the host".to_owned()
+        }
+        _ => format!("connect failed: {error}"),
+    }
+}
+
+/// Sends a GET and reads up to the final status.
+async fn get(mut stream: TcpStream, path: &str, host: &str) -> Result<Status, String> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ringway-health/{}\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let broken = |error: io::Error| format!("connection broke: {error}");
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    let limits = HeadLimits { bytes: HEAD_BYTES_MAX, ..HeadLimits::default() };
+    let mut head = ResponseHead::new();
+    let mut received = Vec::with_capacity(1024);
+    let mut interims = 0;
+    loop {
+        let parsed = parse_response(&received, &limits, &mut head)
+            .map_err(|error| format!("response isn't HTTP: {}", error.reason()))?;
+        match parsed {
+            Parsed::Complete { consumed } if head.status.is_informational() => {
+                interims += 1;
+                if interims > INTERIM_MAX {
+                    return Err("no end of 1xx responses".to_owned());
+                }
+                received.drain(..consumed);
+                head.clear();
+            }
+            Parsed::Complete { .. } => break,
+            Parsed::Incomplete => {
+                if stream.read_buf(&mut received).await.map_err(broken)? == 0 {
+                    return Err("closed before a response".to_owned());
+                }
+            }
+        }
+    }
+    discard_arrived(&stream);
+    Ok(head.status)
+}
+
+/// Reads what of the body is there already: a small one came with its head, and closing with
+/// unread bytes would be a reset that the endpoint may log. Nobody waits for a long one.
+fn discard_arrived(stream: &TcpStream) {
+    let mut scratch = [0; 4096];
+    let mut left = BODY_BYTES_MAX;
+    while let Ok(read @ 1..) = stream.try_read(&mut scratch) {
+        left = left.saturating_sub(read);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+fn judge(status: Status, expect: &[RangeInclusive<u16>]) -> Result<String, String> {
+    let code = status.code();
+    if expect.iter().any(|range| range.contains(&code)) {
+        return Ok(format!("status {code}"));
+    }
+    let mut text = format!("status {code}, expected ");
+    for (i, range) in expect.iter().enumerate() {
+        let comma = if i > 0 { ", " } else { "" };
+        let written = if range.start() == range.end() {
+            write!(text, "{comma}{}", range.start())
+        } else {
+            write!(text, "{comma}{}-{}", range.start(), range.end())
+        };
+        written.expect("writing to a String never fails");
+    }
+    Err(text)
+}
