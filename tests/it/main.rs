@@ -7,5 +7,6 @@
     reason = "helper functions of tests may; clippy excuses only #[test] itself"
 )]
 
+mod bench_configs;
 mod rfc9110;
 mod rfc9112;
