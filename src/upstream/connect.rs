@@ -90,7 +90,7 @@ impl ConnectError {
         }
     }
 
-    fn from_io(address: SocketAddr, source: io::Error) -> Self {
+    pub(super) fn from_io(address: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EADDRNOTAVAIL) => Self::NoLocalPort(address),
             Some(libc::EMFILE | libc::ENFILE) => Self::NoDescriptor(address),

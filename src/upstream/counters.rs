@@ -51,6 +51,8 @@ pub struct Counters {
     pub given: Count,
     /// Asks that a neighbour couldn't serve.
     pub refused: Count,
+    /// Asks that a neighbour didn't answer in time.
+    pub unanswered: Count,
     /// Idle connections found closed, with unasked bytes, too old or one too many.
     pub discarded: Count,
     /// Requests that had to queue for a connection.
@@ -77,6 +79,7 @@ pub struct Totals {
     pub stolen: u64,
     pub given: u64,
     pub refused: u64,
+    pub unanswered: u64,
     pub discarded: u64,
     pub queued: u64,
     pub queue_full: u64,
@@ -98,6 +101,7 @@ impl Totals {
         self.stolen += shard.stolen.get();
         self.given += shard.given.get();
         self.refused += shard.refused.get();
+        self.unanswered += shard.unanswered.get();
         self.discarded += shard.discarded.get();
         self.queued += shard.queued.get();
         self.queue_full += shard.queue_full.get();

@@ -136,18 +136,22 @@ impl Endpoint {
         self.shards.len()
     }
 
-    /// The shard, other than `asker`, that shows the most idle connections.
-    pub(super) fn richest_neighbour(&self, asker: usize) -> Option<usize> {
-        self.most(asker, |counters| &counters.idle)
+    /// Of the shards that may be asked, the one that shows the most idle connections.
+    pub(super) fn richest(&self, may_be_asked: impl Fn(usize) -> bool) -> Option<usize> {
+        self.most(may_be_asked, |counters| &counters.idle)
     }
 
     /// The shard, other than `giver`, where the most requests wait for a connection.
-    pub(super) fn neediest_neighbour(&self, giver: usize) -> Option<usize> {
-        self.most(giver, |counters| &counters.waiting)
+    pub(super) fn neediest_but(&self, giver: usize) -> Option<usize> {
+        self.most(|shard| shard != giver, |counters| &counters.waiting)
     }
 
-    fn most(&self, but: usize, number: impl Fn(&Counters) -> &AtomicU32) -> Option<usize> {
-        let others = self.shards.iter().enumerate().filter(|&(shard, _)| shard != but);
+    fn most(
+        &self,
+        is_meant: impl Fn(usize) -> bool,
+        number: impl Fn(&Counters) -> &AtomicU32,
+    ) -> Option<usize> {
+        let others = self.shards.iter().enumerate().filter(|&(shard, _)| is_meant(shard));
         others
             .map(|(shard, counters)| (number(counters).load(Ordering::Relaxed), shard))
             .filter(|&(count, _)| count > 0)

@@ -269,7 +269,7 @@ impl EndpointPool {
         if self.endpoint.pending() == 0 || self.rules().share == Share::Off {
             return None;
         }
-        let neighbour = self.endpoint.neediest_neighbour(self.mesh.shard)?;
+        let neighbour = self.endpoint.neediest_but(self.mesh.shard)?;
         let is_its_turn = self.queue.is_empty() || !self.gave_away.get();
         self.gave_away.set(is_its_turn);
         is_its_turn.then_some(neighbour)

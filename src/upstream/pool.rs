@@ -36,7 +36,7 @@ use std::{
 /// The pools of one shard. Dropping the last `Rc` ends its tasks; the connections close when
 /// the last [`Pool`] and [`Lent`] are gone too.
 pub struct Pools {
-    mesh: Rc<Mesh>,
+    pub(super) mesh: Rc<Mesh>,
     seed: u64,
     endpoints: RefCell<BTreeMap<EndpointId, Weak<EndpointPool>>>,
     open: RefCell<Vec<Weak<Pool>>>,
@@ -339,3 +339,6 @@ fn watch_queue(pool: &Rc<EndpointPool>) {
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often a shard looks for what other shards freed while requests wait.
 const QUEUE_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;

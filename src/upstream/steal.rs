@@ -22,12 +22,12 @@ use super::{
 };
 use crate::{
     config::Share,
-    runtime::{Either, OwnedSocket, Recv, mailbox, race, sleep, yield_now},
+    runtime::{Either, OwnedSocket, Recv, mailbox, now, race, sleep, yield_now},
 };
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// One shard's place among the others: their mailboxes and its own. Made by [`neighbours`],
@@ -75,13 +75,31 @@ pub(super) enum Answer {
 pub(super) struct Mesh {
     pub(super) shard: usize,
     senders: Vec<mailbox::Sender<Message>>,
+    /// Until when a neighbour isn't asked, because it didn't answer in time.
+    slow_until: Vec<Cell<Option<Instant>>>,
+    /// [`ASK_WAIT`], but for tests that can't rely on the machine's scheduler.
+    ask_wait: Cell<Duration>,
     last_serial: Cell<u64>,
     open: RefCell<Vec<(u64, Rc<Handover<Answer>>)>>,
 }
 
 impl Mesh {
     pub(super) fn new(shard: usize, senders: Vec<mailbox::Sender<Message>>) -> Self {
-        Self { shard, senders, last_serial: Cell::new(UNASKED), open: RefCell::default() }
+        let slow_until = senders.iter().map(|_| Cell::new(None)).collect();
+        Self {
+            shard,
+            senders,
+            slow_until,
+            ask_wait: Cell::new(ASK_WAIT),
+            last_serial: Cell::new(UNASKED),
+            open: RefCell::default(),
+        }
+    }
+
+    /// Whether a shard is a neighbour that has lately answered, or wasn't asked.
+    fn may_be_asked(&self, shard: usize) -> bool {
+        let until = self.slow_until.get(shard).and_then(Cell::get);
+        shard != self.shard && until.is_none_or(|until| now() >= until)
     }
 
     /// Sends a connection to a neighbour; gives it back when the mailbox is full.
@@ -133,29 +151,28 @@ pub(super) async fn steal(pool: &Rc<EndpointPool>) -> Option<(Connection, Recv)>
     if pool.rules().share == Share::Off {
         return None;
     }
-    let owner = pool.endpoint().richest_neighbour(pool.mesh.shard)?;
+    let owner = pool.endpoint().richest(|shard| pool.mesh.may_be_asked(shard))?;
     let ask = Ask::open(pool);
     let message =
         Message::Ask { endpoint: pool.endpoint().id(), from: pool.mesh.shard, serial: ask.serial };
     pool.mesh.send(owner, message).ok()?;
-    match race(ask.answer.wait(), sleep(ASK_WAIT)).await {
+    match race(ask.answer.wait(), sleep(pool.mesh.ask_wait.get())).await {
         Either::First(Answer::Given(moving)) => {
             pool.counters().stolen.add_one();
-            let connection = Connection::from_moving(moving);
-            let recv = connection.stream.recv();
+            let arrived = Arrived::new(pool, moving);
             // Bytes may have come while no receive was armed: one turn shows them.
             yield_now().await;
-            if recv.is_ready() {
-                pool.discard(connection, recv);
-                return None;
-            }
-            Some((connection, recv))
+            arrived.into_good()
         }
         Either::First(Answer::Refused) => {
             pool.counters().refused.add_one();
             None
         }
-        Either::Second(()) => None,
+        Either::Second(()) => {
+            pool.counters().unanswered.add_one();
+            pool.mesh.slow_until[owner].set(Some(now() + SLOW_FOR));
+            None
+        }
     }
 }
 
@@ -185,8 +202,44 @@ impl Drop for Ask<'_> {
     }
 }
 
-/// How long an asker waits for an answer before it connects.
+/// A connection that came from a neighbour and isn't lent yet; the pool's, if the asker is gone.
+struct Arrived<'a> {
+    pool: &'a Rc<EndpointPool>,
+    inner: Option<(Connection, Recv)>,
+}
+
+impl<'a> Arrived<'a> {
+    fn new(pool: &'a Rc<EndpointPool>, moving: Moving) -> Self {
+        let connection = Connection::from_moving(moving);
+        let recv = connection.stream.recv();
+        Self { pool, inner: Some((connection, recv)) }
+    }
+
+    /// The connection, unless it was closed or bytes came that nobody asked for.
+    fn into_good(mut self) -> Option<(Connection, Recv)> {
+        let (connection, recv) = self.inner.take()?;
+        if recv.is_ready() {
+            self.pool.discard(connection, recv);
+            return None;
+        }
+        Some((connection, recv))
+    }
+}
+
+impl Drop for Arrived<'_> {
+    fn drop(&mut self) {
+        if let Some((connection, recv)) = self.inner.take() {
+            self.pool.put(connection, recv);
+        }
+    }
+}
+
+/// How long an asker waits for an answer before it connects: many times what a mailbox takes
+/// both ways. The timers' tick rounds it up to 12 ms at worst, which a request pays once in
+/// [`SLOW_FOR`] and only when a neighbour is stuck.
 const ASK_WAIT: Duration = Duration::from_millis(2);
+/// A neighbour that didn't answer in time isn't asked again for this long.
+const SLOW_FOR: Duration = Duration::from_secs(1);
 /// An owner keeps its last idle connection if it carried a request so recently: two busy shards
 /// that passed one connection to and fro would pay two wakeups a request to save one connect.
 pub(super) const HOT: Duration = Duration::from_millis(20);
@@ -195,3 +248,6 @@ pub(super) const UNASKED: u64 = 0;
 /// Messages that wait for one shard at most. A full mailbox means a shard that's stuck: the
 /// asker connects instead, a giver keeps its connection.
 const MAILBOX_MESSAGES: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,24 @@
-//! What the tests of this module share.
+//! What the tests of this module share: an endpoint on loopback that the test commands, and a
+//! shard on each driver.
 
-use crate::config::{
-    BalancePolicy, EndpointConfig, OutlierConfig, PoolConfig, UpstreamConfig, UpstreamLimits,
+use super::{Lent, Neighbours, Pool, Pools, Upstream, neighbours};
+use crate::{
+    config::{
+        BalancePolicy, EndpointConfig, OutlierConfig, PoolConfig, UpstreamConfig, UpstreamLimits,
+    },
+    runtime::{
+        DriverChoice, ListenOptions, Options, Runtime, SendBuf, TcpListener, TcpStream, now, spawn,
+        yield_now,
+    },
 };
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// A moment to count from, on a thread without a runtime.
 #[expect(clippy::disallowed_methods, reason = "these threads have no runtime, hence no clock")]
@@ -22,5 +37,146 @@ pub(super) fn config(endpoints: impl IntoIterator<Item = SocketAddr>) -> Upstrea
         limits: UpstreamLimits::default(),
         health: None,
         outlier: OutlierConfig::default(),
+    }
+}
+
+/// The drivers that this machine has.
+pub(super) fn drivers() -> Vec<DriverChoice> {
+    [DriverChoice::IoUring, DriverChoice::Epoll]
+        .into_iter()
+        .filter(|&driver| driver == DriverChoice::Epoll || Runtime::new(&options(driver)).is_ok())
+        .collect()
+}
+
+pub(super) fn options(driver: DriverChoice) -> Options {
+    Options { driver, ring_entries: 256, buffer_count: 64, ..Options::default() }
+}
+
+/// Runs a test once on each driver.
+pub(super) fn on_each_driver(test: impl AsyncFn()) {
+    for driver in drivers() {
+        Runtime::new(&options(driver)).unwrap().block_on(test());
+    }
+}
+
+/// One shard without neighbours.
+pub(super) fn alone() -> Neighbours {
+    neighbours(1).remove(0)
+}
+
+/// An upstream opened on a shard of its own.
+pub(super) fn opened(config: &UpstreamConfig) -> (Rc<Pools>, Rc<Pool>) {
+    let pools = Pools::start(alone(), 1);
+    let upstream = Arc::new(Upstream::build(config, 1, now(), None));
+    let pool = pools.open(&upstream);
+    (pools, pool)
+}
+
+/// Runs other tasks until `is_done`; a test that waits in vain fails after ten seconds.
+pub(super) async fn until(what: &str, is_done: impl Fn() -> bool) {
+    let start = now();
+    while !is_done() {
+        assert!(now().duration_since(start) < Duration::from_secs(10), "never: {what}");
+        yield_now().await;
+    }
+}
+
+/// One request and its response.
+pub(super) async fn exchange(lent: &Lent) {
+    let (sent, _) = lent.stream().send_all(SendBuf::Static(b"ping")).await;
+    sent.unwrap();
+    let mut received = Vec::new();
+    while received.len() < 4 {
+        let piece = lent.recv().await.unwrap();
+        assert!(!piece.is_empty(), "closed after {received:?}");
+        received.extend_from_slice(&piece);
+    }
+    assert_eq!(received, b"pong");
+}
+
+/// The local port of a lent connection: tells connections apart.
+pub(super) fn port(lent: &Lent) -> u16 {
+    lent.stream().local_addr().unwrap().port()
+}
+
+/// An endpoint on a loopback port: answers each `ping` with `pong`.
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    /// Open connections by the other side's port.
+    connections: Rc<RefCell<BTreeMap<u16, Rc<TcpStream>>>>,
+    accepted: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+}
+
+impl Server {
+    /// Starts it on the calling runtime.
+    pub(super) fn start() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener =
+            TcpListener::bind(any, &ListenOptions { backlog: 128, reuse_port: false }).unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            connections: Rc::default(),
+            accepted: Rc::default(),
+            most: Rc::default(),
+        };
+        let (connections, accepted, most) =
+            (Rc::clone(&server.connections), Rc::clone(&server.accepted), Rc::clone(&server.most));
+        let _detached = spawn(async move {
+            while let Ok((stream, from)) = listener.accept().await {
+                let stream = Rc::new(stream);
+                accepted.set(accepted.get() + 1);
+                connections.borrow_mut().insert(from.port(), Rc::clone(&stream));
+                most.set(most.get().max(connections.borrow().len()));
+                let connections = Rc::clone(&connections);
+                let _detached = spawn(async move {
+                    answer(&stream).await;
+                    connections.borrow_mut().remove(&from.port());
+                });
+            }
+        });
+        server
+    }
+
+    /// Connections accepted ever.
+    pub(super) fn accepted(&self) -> usize {
+        self.accepted.get()
+    }
+
+    /// Connections that are open.
+    pub(super) fn open(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// The most that were ever open at once.
+    pub(super) fn most(&self) -> usize {
+        self.most.get()
+    }
+
+    /// Ends the connection whose other side has this port.
+    pub(super) fn close(&self, port: u16) {
+        self.connections.borrow()[&port].shutdown_write().unwrap();
+    }
+
+    /// Sends bytes that nobody asked for.
+    pub(super) async fn blurt(&self, port: u16) {
+        let stream = Rc::clone(&self.connections.borrow()[&port]);
+        let bytes = SendBuf::Static(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
+        stream.send_all(bytes).await.0.unwrap();
+    }
+}
+
+async fn answer(stream: &TcpStream) {
+    let mut asked = 0;
+    while let Ok(piece) = stream.recv().await
+        && !piece.is_empty()
+    {
+        asked += piece.len();
+        while asked >= 4 {
+            asked -= 4;
+            if stream.send_all(SendBuf::Static(b"pong")).await.0.is_err() {
+                return;
+            }
+        }
     }
 }

@@ -1,0 +1,549 @@
+//! Stealing: the protocol by hand against one shard, then two shards on two threads.
+
+use super::{Message, Moving, Neighbours, UNASKED, neighbours};
+use crate::{
+    config::{PoolConfig, Share, UpstreamConfig, UpstreamLimits},
+    runtime::{Runtime, Task, TcpStream, mailbox, now, sleep, spawn, yield_now},
+    upstream::{
+        Lent, Pool, Pools, Totals, Upstream,
+        endpoint::Seat,
+        testing::{Server, config, drivers, exchange, on_each_driver, options, port, start, until},
+    },
+};
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread,
+    time::Duration,
+};
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Shard 0 for real, its neighbour played by the test.
+struct Play {
+    server: Server,
+    upstream: Arc<Upstream>,
+    pool: Rc<Pool>,
+    neighbour: Neighbours,
+    _pools: Rc<Pools>,
+}
+
+impl Play {
+    fn start() -> Self {
+        let server = Server::start();
+        let upstream = Arc::new(Upstream::build(&config([server.address]), 2, now(), None));
+        let mut places = neighbours(2);
+        let neighbour = places.pop().unwrap();
+        let pools = Pools::start(places.pop().unwrap(), 1);
+        let pool = pools.open(&upstream);
+        Self { server, upstream, pool, neighbour, _pools: pools }
+    }
+
+    /// Makes the neighbour look as if it had idle connections.
+    fn show_idle(&self, count: u32) {
+        self.upstream.endpoints[0].counters(1).unwrap().idle.store(count, Ordering::Relaxed);
+    }
+
+    /// Starts a lend and waits for the question that it makes.
+    async fn asked(&mut self) -> (Lending, u64) {
+        let lent = Rc::new(Cell::new(None));
+        let (pool, place) = (Rc::clone(&self.pool), Rc::clone(&lent));
+        let task = spawn(async move { place.set(Some(pool.lend(0, CONNECT).await.unwrap())) });
+        let message = self.neighbour.receiver.recv().await;
+        let Some(Message::Ask { endpoint, from: 0, serial }) = message else {
+            panic!("not a question");
+        };
+        assert_eq!(endpoint, self.upstream.endpoints[0].id());
+        (Lending { task, lent }, serial)
+    }
+
+    /// A connection as a neighbour would send it.
+    async fn moving(&self) -> (Moving, u16) {
+        let stream = TcpStream::connect(self.server.address).await.unwrap();
+        let port = stream.local_addr().unwrap().port();
+        let seat = Seat::take(&self.upstream.endpoints[0], None).unwrap();
+        (Moving { socket: stream.into_owned(), seat, uses: 1 }, port)
+    }
+
+    fn say(&self, message: Message) {
+        assert!(self.neighbour.senders[0].send(message).is_ok());
+    }
+
+    fn give(&self, serial: u64, connection: Moving) {
+        let endpoint = self.upstream.endpoints[0].id();
+        self.say(Message::Give { endpoint, serial, connection });
+    }
+
+    fn totals(&self) -> Totals {
+        self.upstream.endpoints[0].totals()
+    }
+}
+
+/// A lend that goes on in a task of its own.
+struct Lending {
+    task: Task,
+    lent: Rc<Cell<Option<Lent>>>,
+}
+
+impl Lending {
+    async fn lent(self) -> Lent {
+        until("lent", || self.task.is_finished()).await;
+        self.lent.take().unwrap()
+    }
+}
+
+#[test]
+fn a_given_connection_is_lent_and_counts_as_reused() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        play.show_idle(1);
+        let (lending, serial) = play.asked().await;
+        let (moving, moving_port) = play.moving().await;
+        play.give(serial, moving);
+        let lent = lending.lent().await;
+        assert_eq!(port(&lent), moving_port);
+        assert!(lent.is_reused());
+        exchange(&lent).await;
+        lent.give_back();
+        let totals = play.totals();
+        assert_eq!((totals.stolen, totals.connects, totals.reused), (1, 0, 1));
+        assert_eq!(play.upstream.endpoints[0].connections(), 1);
+    });
+}
+
+#[test]
+fn a_refused_asker_connects() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        play.show_idle(1);
+        let (lending, serial) = play.asked().await;
+        play.say(Message::Refuse { serial });
+        let lent = lending.lent().await;
+        assert!(!lent.is_reused());
+        exchange(&lent).await;
+        assert_eq!((play.totals().refused, play.totals().connects), (1, 1));
+    });
+}
+
+#[test]
+fn an_asker_without_an_answer_connects_and_a_late_connection_is_kept() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        play.show_idle(1);
+        let (lending, serial) = play.asked().await;
+        let before = now();
+        let lent = lending.lent().await;
+        assert!(!lent.is_reused());
+        assert!(now().duration_since(before) < Duration::from_secs(1));
+        assert_eq!(play.totals().unanswered, 1);
+        // Who doesn't answer isn't asked again for a while.
+        let second = play.pool.lend(0, CONNECT).await.unwrap();
+        assert_eq!(play.totals().unanswered, 1);
+        assert!(play.neighbour.receiver.try_recv().is_none());
+        drop((lent, second));
+
+        let (moving, moving_port) = play.moving().await;
+        play.give(serial, moving);
+        until("kept", || play.pool.idle() == 1).await;
+        let lent = play.pool.lend(0, CONNECT).await.unwrap();
+        assert_eq!(port(&lent), moving_port);
+        exchange(&lent).await;
+    });
+}
+
+#[test]
+fn a_connection_for_an_asker_that_gave_up_goes_to_the_pool() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        play.show_idle(1);
+        // Given up before the answer, and given up with the answer on the table.
+        for (number, turns) in [(1, 0), (2, 1), (3, 2)] {
+            let (lending, serial) = play.asked().await;
+            let (moving, _) = play.moving().await;
+            if turns == 0 {
+                lending.task.abort();
+            }
+            play.give(serial, moving);
+            for _ in 1..turns {
+                yield_now().await;
+            }
+            lending.task.abort();
+            until("kept or lent", || {
+                play.pool.idle() == 1 || lending.task.is_finished() && lent_is_some(&lending)
+            })
+            .await;
+            drop(lending);
+            // However it went: nothing leaked.
+            let endpoint = &play.upstream.endpoints[0];
+            assert_eq!(endpoint.in_flight(), 0, "round {number}");
+            assert_eq!(endpoint.connections() as usize, play.pool.idle(), "round {number}");
+            while play.pool.idle() > 0 {
+                drop(play.pool.lend(0, CONNECT).await.unwrap());
+            }
+        }
+    });
+}
+
+fn lent_is_some(lending: &Lending) -> bool {
+    let lent = lending.lent.take();
+    let is_some = lent.is_some();
+    lending.lent.set(lent);
+    is_some
+}
+
+#[test]
+fn a_given_connection_that_died_on_the_way_is_not_lent() {
+    on_each_driver(async || {
+        for blurts in [true, false] {
+            let mut play = Play::start();
+            play.show_idle(1);
+            let (moving, bad) = play.moving().await;
+            until("accepted", || play.server.open() == 1).await;
+            let (lending, serial) = play.asked().await;
+            if blurts {
+                play.server.blurt(bad).await
+            } else {
+                play.server.close(bad)
+            }
+            play.give(serial, moving);
+            let lent = lending.lent().await;
+            assert_ne!(port(&lent), bad);
+            exchange(&lent).await;
+            assert_eq!(play.totals().discarded, 1);
+            assert_eq!(play.upstream.endpoints[0].connections(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_full_mailbox_is_not_waited_for() {
+    on_each_driver(async || {
+        let play = Play::start();
+        play.show_idle(1);
+        let mut count = 0;
+        while play.neighbour.senders[1].send(Message::Refuse { serial: UNASKED }).is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, super::MAILBOX_MESSAGES);
+        let lent = play.pool.lend(0, CONNECT).await.unwrap();
+        assert!(!lent.is_reused());
+        assert_eq!(play.totals().unanswered, 0);
+    });
+}
+
+#[test]
+fn a_shard_gives_its_oldest_and_keeps_its_last_while_it_is_hot() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        let lent =
+            [play.pool.lend(0, CONNECT).await.unwrap(), play.pool.lend(0, CONNECT).await.unwrap()];
+        let oldest = port(&lent[0]);
+        for lent in lent {
+            exchange(&lent).await;
+            lent.give_back();
+        }
+        let ask =
+            |serial| Message::Ask { endpoint: play.upstream.endpoints[0].id(), from: 1, serial };
+        play.say(ask(7));
+        let Some(Message::Give { serial: 7, connection, .. }) =
+            play.neighbour.receiver.recv().await
+        else {
+            panic!("two were idle");
+        };
+        assert_eq!(connection.uses, 1);
+        let moved = TcpStream::from_owned(connection.socket);
+        assert_eq!(moved.local_addr().unwrap().port(), oldest);
+        // Still counted: it holds its seat until it is closed.
+        assert_eq!(play.upstream.endpoints[0].connections(), 2);
+        drop((moved, connection.seat));
+        assert_eq!(play.upstream.endpoints[0].connections(), 1);
+        assert_eq!(play.totals().given, 1);
+
+        let ask =
+            |serial| Message::Ask { endpoint: play.upstream.endpoints[0].id(), from: 1, serial };
+        let lent = play.pool.lend(0, CONNECT).await.unwrap();
+        lent.give_back();
+        play.say(ask(8));
+        let answer = play.neighbour.receiver.recv().await;
+        assert!(matches!(answer, Some(Message::Refuse { serial: 8 })));
+        sleep(super::HOT).await;
+        play.say(ask(9));
+        let answer = play.neighbour.receiver.recv().await;
+        assert!(matches!(answer, Some(Message::Give { serial: 9, .. })));
+        assert_eq!(play.pool.idle(), 0);
+    });
+}
+
+#[test]
+fn a_shard_never_gives_a_connection_that_is_not_good() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        let mut lent = Vec::new();
+        for _ in 0..3 {
+            lent.push(play.pool.lend(0, CONNECT).await.unwrap());
+        }
+        let ports: Vec<_> = lent.iter().map(port).collect();
+        for lent in lent {
+            exchange(&lent).await;
+            lent.give_back();
+        }
+        play.server.close(ports[0]);
+        play.server.blurt(ports[1]).await;
+        sleep(super::HOT).await;
+        let endpoint = play.upstream.endpoints[0].id();
+        play.say(Message::Ask { endpoint, from: 1, serial: 3 });
+        let Some(Message::Give { connection, .. }) = play.neighbour.receiver.recv().await else {
+            panic!("one good one was idle");
+        };
+        let moved = TcpStream::from_owned(connection.socket);
+        assert_eq!(moved.local_addr().unwrap().port(), ports[2]);
+        assert_eq!(play.totals().discarded, 2);
+    });
+}
+
+#[test]
+fn questions_about_unknown_endpoints_are_refused() {
+    on_each_driver(async || {
+        let mut play = Play::start();
+        let other = Upstream::build(&config([play.server.address]), 2, now(), None);
+        play.say(Message::Ask { endpoint: other.endpoints[0].id(), from: 1, serial: 5 });
+        let answer = play.neighbour.receiver.recv().await;
+        assert!(matches!(answer, Some(Message::Refuse { serial: 5 })));
+        // And a connection for one is closed.
+        let (moving, _) = play.moving().await;
+        let moving = Moving { seat: Seat::take(&other.endpoints[0], None).unwrap(), ..moving };
+        play.say(Message::Give {
+            endpoint: other.endpoints[0].id(),
+            serial: UNASKED,
+            connection: moving,
+        });
+        until("closed", || other.endpoints[0].connections() == 0).await;
+    });
+}
+
+/// One of several real shards.
+struct Shard {
+    pool: Rc<Pool>,
+    _pools: Rc<Pools>,
+    tell: mailbox::Sender<()>,
+    told: mailbox::Receiver<()>,
+}
+
+impl Shard {
+    /// Waits until the other shard has come to the same place.
+    async fn meet(&mut self) {
+        self.tell.send(()).unwrap();
+        self.told.recv().await.unwrap();
+    }
+
+    /// Runs `clients` that send `requests` each, one after another.
+    async fn load(&self, clients: usize, requests: usize) {
+        let tasks: Vec<_> = (0..clients)
+            .map(|_| {
+                let pool = Rc::clone(&self.pool);
+                spawn(async move {
+                    for _ in 0..requests {
+                        let lent = pool.lend(0, CONNECT).await.unwrap();
+                        exchange(&lent).await;
+                        lent.give_back();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            while !task.is_finished() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        self.pool.upstream().endpoints[0].totals()
+    }
+}
+
+type Body = fn(Shard) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs two shards, and the endpoint, each on a thread of its own, once per driver.
+fn on_two_shards(configure: fn(UpstreamConfig) -> UpstreamConfig, first: Body, second: Body) {
+    for driver in drivers() {
+        thread::scope(|scope| {
+            let (address, addressed) = mpsc::channel();
+            let (stop, mut stopped) = mailbox::channel::<()>(1);
+            scope.spawn(move || {
+                Runtime::new(&options(driver)).unwrap().block_on(async move {
+                    let server = Server::start();
+                    address.send(server.address).unwrap();
+                    stopped.recv().await;
+                });
+            });
+            let config = configure(config([addressed.recv().unwrap()]));
+            let upstream = Arc::new(Upstream::build(&config, 2, start(), None));
+            let (tell_first, first_told) = mailbox::channel(8);
+            let (tell_second, second_told) = mailbox::channel(8);
+            let ends = [(tell_second, first_told), (tell_first, second_told)];
+            let shards = neighbours(2).into_iter().zip(ends).zip([first, second]);
+            let threads: Vec<_> = shards
+                .map(|((neighbours, (tell, told)), body)| {
+                    let upstream = Arc::clone(&upstream);
+                    scope.spawn(move || {
+                        Runtime::new(&options(driver)).unwrap().block_on(async move {
+                            let pools = Pools::start(neighbours, 1);
+                            // Threads of a busy machine may stand still for longer.
+                            pools.mesh.ask_wait.set(CONNECT);
+                            let pool = pools.open(&upstream);
+                            body(Shard { pool, _pools: pools, tell, told }).await;
+                        });
+                    })
+                })
+                .collect();
+            let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            drop(stop);
+            for end in ends {
+                end.unwrap();
+            }
+            let endpoint = &upstream.endpoints[0];
+            assert_eq!((endpoint.in_flight(), endpoint.pending()), (0, 0));
+            assert_eq!(endpoint.connections(), 0, "both shards are gone, and so are all seats");
+        });
+    }
+}
+
+#[test]
+fn an_empty_pool_takes_from_a_neighbour_before_it_connects() {
+    on_two_shards(
+        |config| config,
+        |mut shard| {
+            Box::pin(async move {
+                let lent = [
+                    shard.pool.lend(0, CONNECT).await.unwrap(),
+                    shard.pool.lend(0, CONNECT).await.unwrap(),
+                ];
+                for lent in lent {
+                    exchange(&lent).await;
+                    lent.give_back();
+                }
+                shard.meet().await;
+                shard.meet().await;
+                assert_eq!(shard.pool.idle(), 1);
+            })
+        },
+        |mut shard| {
+            Box::pin(async move {
+                shard.meet().await;
+                let lent = shard.pool.lend(0, CONNECT).await.unwrap();
+                assert!(lent.is_reused());
+                exchange(&lent).await;
+                lent.give_back();
+                let totals = shard.totals();
+                assert_eq!((totals.connects, totals.stolen, totals.given), (2, 1, 1));
+                shard.meet().await;
+            })
+        },
+    );
+}
+
+#[test]
+fn with_sharing_off_each_shard_connects_for_itself() {
+    on_two_shards(
+        |config| {
+            let pool = PoolConfig { share: Share::Off, ..PoolConfig::default() };
+            UpstreamConfig { pool, ..config }
+        },
+        |mut shard| {
+            Box::pin(async move {
+                shard.load(1, 10).await;
+                shard.meet().await;
+                shard.meet().await;
+            })
+        },
+        |mut shard| {
+            Box::pin(async move {
+                shard.meet().await;
+                shard.load(1, 10).await;
+                let totals = shard.totals();
+                assert_eq!((totals.connects, totals.stolen, totals.refused), (2, 0, 0));
+                shard.meet().await;
+            })
+        },
+    );
+}
+
+#[test]
+fn two_shards_with_eight_clients_reuse_99_of_100_connections() {
+    fn body(mut shard: Shard) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move {
+            shard.load(4, 50).await;
+            shard.meet().await;
+            let before = shard.totals();
+            shard.meet().await;
+            shard.load(4, 500).await;
+            shard.meet().await;
+            let after = shard.totals();
+            shard.meet().await;
+            let (lent, connects) =
+                (after.requests - before.requests, after.connects - before.connects);
+            assert_eq!(lent, 4000);
+            assert!(connects * 100 <= lent, "{connects} connects for {lent} requests: {after:?}");
+            assert!(after.connects <= 16, "{after:?}");
+        })
+    }
+    on_two_shards(|config| config, body, body);
+}
+
+#[test]
+fn load_that_moves_to_another_shard_takes_its_connections_along() {
+    on_two_shards(
+        |config| config,
+        |mut shard| {
+            Box::pin(async move {
+                shard.load(8, 20).await;
+                shard.meet().await;
+                shard.meet().await;
+            })
+        },
+        |mut shard| {
+            Box::pin(async move {
+                shard.meet().await;
+                let before = shard.totals();
+                shard.load(8, 200).await;
+                let after = shard.totals();
+                let connects = after.connects - before.connects;
+                // The last one may still have been hot.
+                assert!(connects <= 1, "{connects} connects: {after:?}");
+                assert!(after.stolen + 1 >= before.connects.min(8), "{after:?}");
+                shard.meet().await;
+            })
+        },
+    );
+}
+
+#[test]
+fn shards_take_turns_with_the_only_connection() {
+    fn body(mut shard: Shard) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move {
+            shard.meet().await;
+            shard.load(4, 50).await;
+            assert!(shard.pool.upstream().endpoints[0].connections() <= 1);
+            shard.meet().await;
+            let totals = shard.totals();
+            assert_eq!(totals.queue_timeouts, 0, "{totals:?}");
+            assert_eq!(totals.requests, 400);
+            assert!(totals.connects <= 2, "{totals:?}");
+        })
+    }
+    on_two_shards(
+        |config| {
+            let limits = UpstreamLimits {
+                connections: Some(1),
+                queue_timeout: Duration::from_secs(20),
+                ..UpstreamLimits::default()
+            };
+            UpstreamConfig { limits, ..config }
+        },
+        body,
+        body,
+    );
+}
