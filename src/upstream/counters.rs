@@ -3,23 +3,8 @@
 //! A shard writes only its own cache line, with a plain load and store: no locked instruction,
 //! no line that travels between cores. The control thread reads all of them.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// One number with one writer.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds one. Only the shard that owns the number calls this.
-    pub(super) fn add_one(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::base::metrics::Counter;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// One shard's counters for one endpoint. All but `idle` and `waiting` only grow.
 #[derive(Debug, Default)]
@@ -30,37 +15,37 @@ pub struct Counters {
     /// one to spare.
     pub(super) waiting: AtomicU32,
     /// Requests sent, or tried to be.
-    pub requests: Count,
+    pub requests: Counter,
     /// Requests that an existing connection carried.
-    pub reused: Count,
+    pub reused: Counter,
     /// Connections opened.
-    pub connects: Count,
+    pub connects: Counter,
     /// Connects that failed: refused, unreachable, timed out.
-    pub connect_failures: Count,
+    pub connect_failures: Counter,
     /// Connections that broke before a response.
-    pub resets: Count,
+    pub resets: Counter,
     /// Requests that got no answer in time.
-    pub timeouts: Count,
+    pub timeouts: Counter,
     /// Responses that weren't HTTP.
-    pub malformed: Count,
+    pub malformed: Counter,
     /// Answers of 500 and above.
-    pub server_errors: Count,
+    pub server_errors: Counter,
     /// Idle connections got from a neighbour.
-    pub stolen: Count,
+    pub stolen: Counter,
     /// Idle connections given to a neighbour.
-    pub given: Count,
+    pub given: Counter,
     /// Asks that a neighbour couldn't serve.
-    pub refused: Count,
+    pub refused: Counter,
     /// Asks that a neighbour didn't answer in time.
-    pub unanswered: Count,
+    pub unanswered: Counter,
     /// Idle connections found closed, with unasked bytes, too old or one too many.
-    pub discarded: Count,
+    pub discarded: Counter,
     /// Requests that had to queue for a connection.
-    pub queued: Count,
+    pub queued: Counter,
     /// Requests turned away because the queue was full.
-    pub queue_full: Count,
+    pub queue_full: Counter,
     /// Requests turned away after waiting too long.
-    pub queue_timeouts: Count,
+    pub queue_timeouts: Counter,
 }
 
 /// The sums over all shards at one moment.

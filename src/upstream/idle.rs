@@ -136,7 +136,7 @@ impl EndpointPool {
     }
 
     pub(super) fn count_discarded(&self) {
-        self.counters().discarded.add_one();
+        self.counters().discarded.increment();
     }
 
     /// The warmest idle connection that is still good.
@@ -161,13 +161,19 @@ impl EndpointPool {
             },
             _ => connection,
         };
+        if recv.is_none() && self.queue.is_empty() && self.is_full() {
+            // Not worth arming a receive only to cancel it.
+            drop(connection);
+            self.lost();
+            return;
+        }
         let recv = recv.unwrap_or_else(|| connection.stream.recv());
         self.put(connection, recv);
     }
 
     /// Takes in a connection that came from a neighbour.
     pub(super) fn take_in(&self, moving: Moving) {
-        self.counters().stolen.add_one();
+        self.counters().stolen.increment();
         self.keep(moving);
     }
 
@@ -185,7 +191,7 @@ impl EndpointPool {
         else {
             return;
         };
-        if self.idle.borrow().len() >= self.rules().idle_max {
+        if self.is_full() {
             self.discard(connection, recv);
             return;
         }
@@ -253,6 +259,10 @@ impl EndpointPool {
         self.idle.borrow().len()
     }
 
+    fn is_full(&self) -> bool {
+        self.idle_len() >= self.rules().idle_max
+    }
+
     fn pop_spare(&self) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         let is_last_and_hot = idle.len() == 1
@@ -282,7 +292,7 @@ impl EndpointPool {
         };
         match self.mesh.give(neighbour, self.endpoint.id(), UNASKED, moving) {
             Ok(()) => {
-                self.counters().given.add_one();
+                self.counters().given.increment();
                 None
             }
             Err(kept) => Some(Connection::from_moving(kept)),

@@ -29,7 +29,7 @@ mod retry_budget;
 mod steal;
 
 pub use connect::{ConnectError, Fault};
-pub use counters::{Count, Counters, Totals};
+pub use counters::{Counters, Totals};
 pub use ejection::TIMES_MAX;
 pub use endpoint::{Endpoint, EndpointId};
 pub use lent::Lent;

@@ -83,11 +83,11 @@ impl Upstream {
         let counters = endpoint.counters(shard)?;
         match outcome {
             Outcome::Answered => {}
-            Outcome::ServerError => counters.server_errors.add_one(),
-            Outcome::ConnectFailed => counters.connect_failures.add_one(),
-            Outcome::Reset => counters.resets.add_one(),
-            Outcome::Timeout => counters.timeouts.add_one(),
-            Outcome::Malformed => counters.malformed.add_one(),
+            Outcome::ServerError => counters.server_errors.increment(),
+            Outcome::ConnectFailed => counters.connect_failures.increment(),
+            Outcome::Reset => counters.resets.increment(),
+            Outcome::Timeout => counters.timeouts.increment(),
+            Outcome::Malformed => counters.malformed.increment(),
         }
         let health = &endpoint.health;
         if outcome == Outcome::Answered {

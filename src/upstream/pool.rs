@@ -137,7 +137,7 @@ impl Pools {
                     return;
                 };
                 match self.mesh.give(from, endpoint, serial, spare) {
-                    Ok(()) => pool.counters().given.add_one(),
+                    Ok(()) => pool.counters().given.increment(),
                     Err(kept) => pool.keep(kept),
                 }
             }
@@ -233,9 +233,9 @@ impl Pool {
     ) -> Result<Lent, ConnectError> {
         let pool = &self.endpoints[index];
         let in_flight = InFlight::enter(pool);
-        pool.counters().requests.add_one();
+        pool.counters().requests.increment();
         if let Some((connection, recv)) = pool.take_idle() {
-            pool.counters().reused.add_one();
+            pool.counters().reused.increment();
             return Ok(Lent::new(connection, Some(recv), in_flight));
         }
         // Its own allocation from the free list: the caller's future stays small.
@@ -281,7 +281,7 @@ impl Pool {
                 None => pool.take_idle(),
             };
             if let Some((connection, recv)) = found {
-                pool.counters().reused.add_one();
+                pool.counters().reused.increment();
                 return Ok(Lent::new(connection, Some(recv), in_flight));
             }
             if let Some(seat) = Seat::take(pool.endpoint(), pool.rules().connections) {
@@ -291,7 +291,7 @@ impl Pool {
         watch_queue(pool);
         match queue::wait(pool, &self.upstream).await? {
             Grant::Connection(connection, recv) => {
-                pool.counters().reused.add_one();
+                pool.counters().reused.increment();
                 Ok(Lent::new(connection, Some(recv), in_flight))
             }
             Grant::Seat(seat) => open(pool, seat, in_flight, connect_timeout).await,
@@ -309,7 +309,7 @@ async fn open(
     // Given up with the future: the next waiter gets the seat.
     let seat = LocalSeat::new(seat, pool);
     let stream = connect(pool.endpoint().address, timeout).await?;
-    pool.counters().connects.add_one();
+    pool.counters().connects.increment();
     Ok(Lent::new(Connection::new(stream, 0, seat.into_seat()), None, in_flight))
 }
 

@@ -60,14 +60,14 @@ pub(super) async fn wait(
     let rules = pool.rules();
     let address = pool.endpoint().address;
     let Some(waiting) = Waiting::enter(pool, upstream, rules.pending) else {
-        pool.counters().queue_full.add_one();
+        pool.counters().queue_full.increment();
         return Err(ConnectError::QueueFull { address, pending: rules.pending });
     };
-    pool.counters().queued.add_one();
+    pool.counters().queued.increment();
     match race(waiting.place.wait(), sleep(rules.queue_timeout)).await {
         Either::First(grant) => Ok(grant),
         Either::Second(()) => {
-            pool.counters().queue_timeouts.add_one();
+            pool.counters().queue_timeouts.increment();
             Err(ConnectError::QueueTimeout { address, after: rules.queue_timeout })
         }
     }

@@ -158,18 +158,18 @@ pub(super) async fn steal(pool: &Rc<EndpointPool>) -> Option<(Connection, Recv)>
     pool.mesh.send(owner, message).ok()?;
     match race(ask.answer.wait(), sleep(pool.mesh.ask_wait.get())).await {
         Either::First(Answer::Given(moving)) => {
-            pool.counters().stolen.add_one();
+            pool.counters().stolen.increment();
             let arrived = Arrived::new(pool, moving);
             // Bytes may have come while no receive was armed: one turn shows them.
             yield_now().await;
             arrived.into_good()
         }
         Either::First(Answer::Refused) => {
-            pool.counters().refused.add_one();
+            pool.counters().refused.increment();
             None
         }
         Either::Second(()) => {
-            pool.counters().unanswered.add_one();
+            pool.counters().unanswered.increment();
             pool.mesh.slow_until[owner].set(Some(now() + SLOW_FOR));
             None
         }

@@ -307,9 +307,9 @@ fn what_a_dropped_waiter_was_granted_goes_to_the_next() {
             };
             until("two wait", || pool.upstream().pending() == 2).await;
             if give_back {
-                lent.give_back()
+                lent.give_back();
             } else {
-                drop(lent)
+                drop(lent);
             }
             // Granted, but its task hasn't run yet.
             first.abort();
@@ -486,7 +486,7 @@ fn errors_of_the_kernel_get_words() {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
     let error = |errno| {
         let source = std::io::Error::from_raw_os_error(errno);
-        crate::upstream::connect::ConnectError::from_io(address, source)
+        ConnectError::from_io(address, source)
     };
     assert!(matches!(error(libc::ECONNREFUSED), ConnectError::Refused(_)));
     assert!(matches!(error(libc::EHOSTUNREACH), ConnectError::Unreachable { .. }));

@@ -203,9 +203,9 @@ fn a_given_connection_that_died_on_the_way_is_not_lent() {
             until("accepted", || play.server.open() == 1).await;
             let (lending, serial) = play.asked().await;
             if blurts {
-                play.server.blurt(bad).await
+                play.server.blurt(bad).await;
             } else {
-                play.server.close(bad)
+                play.server.close(bad);
             }
             play.give(serial, moving);
             let lent = lending.lent().await;
