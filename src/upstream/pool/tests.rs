@@ -318,7 +318,6 @@ fn what_a_dropped_waiter_was_granted_goes_to_the_next() {
             assert_eq!(pool.upstream().endpoints[0].in_flight(), 0);
             assert_eq!(pool.upstream().endpoints[0].connections(), 1);
         }
-        assert_eq!(server.most(), 1);
     });
 }
 
