@@ -152,4 +152,6 @@ impl Candidates for View<'_> {
 }
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod testing;

@@ -78,7 +78,7 @@ pub(super) struct Mesh {
     /// Until when a neighbour isn't asked, because it didn't answer in time.
     slow_until: Vec<Cell<Option<Instant>>>,
     /// [`ASK_WAIT`], but for tests that can't rely on the machine's scheduler.
-    ask_wait: Cell<Duration>,
+    pub(super) ask_wait: Cell<Duration>,
     last_serial: Cell<u64>,
     open: RefCell<Vec<(u64, Rc<Handover<Answer>>)>>,
 }

@@ -1,24 +1,29 @@
 //! What the tests of this module share: an endpoint on loopback that the test commands, and a
 //! shard on each driver.
 
-use super::{Lent, Neighbours, Pool, Pools, Upstream, neighbours};
+use super::{Lent, Neighbours, Pool, Pools, Totals, Upstream, neighbours};
 use crate::{
     config::{
         BalancePolicy, EndpointConfig, OutlierConfig, PoolConfig, UpstreamConfig, UpstreamLimits,
     },
     runtime::{
-        DriverChoice, ListenOptions, Options, Runtime, SendBuf, TcpListener, TcpStream, now, spawn,
-        yield_now,
+        DriverChoice, ListenOptions, Options, Runtime, SendBuf, TcpListener, TcpStream, mailbox,
+        now, sleep, spawn, yield_now,
     },
 };
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     net::SocketAddr,
+    pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
+
+/// Long enough for anything on loopback.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// A moment to count from, on a thread without a runtime.
 #[expect(clippy::disallowed_methods, reason = "these threads have no runtime, hence no clock")]
@@ -83,20 +88,122 @@ pub(super) async fn until(what: &str, is_done: impl Fn() -> bool) {
 
 /// One request and its response.
 pub(super) async fn exchange(lent: &Lent) {
-    let (sent, _) = lent.stream().send_all(SendBuf::Static(b"ping")).await;
-    sent.unwrap();
+    ask(lent, b"ping").await.unwrap();
+}
+
+/// Sends a request; fails when the connection ends before the whole response.
+pub(super) async fn ask(lent: &Lent, request: &'static [u8; 4]) -> Result<(), String> {
+    let (sent, _) = lent.stream().send_all(SendBuf::Static(request)).await;
+    sent.map_err(|error| error.to_string())?;
     let mut received = Vec::new();
     while received.len() < 4 {
-        let piece = lent.recv().await.unwrap();
-        assert!(!piece.is_empty(), "closed after {received:?}");
+        let piece = lent.recv().await.map_err(|error| error.to_string())?;
+        if piece.is_empty() {
+            return Err(format!("closed after {received:?}"));
+        }
         received.extend_from_slice(&piece);
     }
-    assert_eq!(received, b"pong");
+    assert_eq!(received, b"pong", "bytes of another exchange");
+    Ok(())
 }
 
 /// The local port of a lent connection: tells connections apart.
 pub(super) fn port(lent: &Lent) -> u16 {
     lent.stream().local_addr().unwrap().port()
+}
+
+/// One of several real shards.
+pub(super) struct Shard {
+    pub(super) pool: Rc<Pool>,
+    _pools: Rc<Pools>,
+    tell: mailbox::Sender<()>,
+    told: mailbox::Receiver<()>,
+}
+
+impl Shard {
+    /// Waits until the other shard has come to the same place.
+    pub(super) async fn meet(&mut self) {
+        self.tell.send(()).unwrap();
+        self.told.recv().await.unwrap();
+    }
+
+    /// Runs `clients` that send `requests` each, one after another.
+    pub(super) async fn load(&self, clients: usize, requests: usize) {
+        let tasks: Vec<_> = (0..clients)
+            .map(|_| {
+                let pool = Rc::clone(&self.pool);
+                spawn(async move {
+                    for _ in 0..requests {
+                        let lent = pool.lend(0, CONNECT).await.unwrap();
+                        exchange(&lent).await;
+                        lent.give_back();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            while !task.is_finished() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.pool.upstream().endpoints[0].totals()
+    }
+}
+
+/// What a shard does in a test.
+pub(super) type Running = Pin<Box<dyn Future<Output = ()>>>;
+type Body<'a> = &'a (dyn Fn(Shard) -> Running + Sync);
+
+/// Runs two shards, and the endpoint, each on a thread of its own, once per driver.
+pub(super) fn on_two_shards(
+    configure: fn(UpstreamConfig) -> UpstreamConfig,
+    first: Body<'_>,
+    second: Body<'_>,
+) {
+    for driver in drivers() {
+        thread::scope(|scope| {
+            let (address, addressed) = mpsc::channel();
+            let (stop, mut stopped) = mailbox::channel::<()>(1);
+            scope.spawn(move || {
+                Runtime::new(&options(driver)).unwrap().block_on(async move {
+                    let server = Server::start();
+                    address.send(server.address).unwrap();
+                    stopped.recv().await;
+                });
+            });
+            let config = configure(config([addressed.recv().unwrap()]));
+            let upstream = Arc::new(Upstream::build(&config, 2, start(), None));
+            let (tell_first, first_told) = mailbox::channel(8);
+            let (tell_second, second_told) = mailbox::channel(8);
+            let ends = [(tell_second, first_told), (tell_first, second_told)];
+            let shards = neighbours(2).into_iter().zip(ends).zip([first, second]);
+            let threads: Vec<_> = shards
+                .map(|((neighbours, (tell, told)), body)| {
+                    let upstream = Arc::clone(&upstream);
+                    scope.spawn(move || {
+                        Runtime::new(&options(driver)).unwrap().block_on(async move {
+                            let pools = Pools::start(neighbours, 1);
+                            // Threads of a busy machine may stand still for longer.
+                            pools.mesh.ask_wait.set(CONNECT);
+                            let pool = pools.open(&upstream);
+                            body(Shard { pool, _pools: pools, tell, told }).await;
+                        });
+                    })
+                })
+                .collect();
+            let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            drop(stop);
+            for end in ends {
+                end.unwrap();
+            }
+            let endpoint = &upstream.endpoints[0];
+            assert_eq!((endpoint.in_flight(), endpoint.pending()), (0, 0));
+            assert_eq!(endpoint.connections(), 0, "both shards are gone, and so are all seats");
+        });
+    }
 }
 
 /// An endpoint on a loopback port: answers each `ping` with `pong`.
@@ -166,15 +273,17 @@ impl Server {
     }
 }
 
+/// Answers each request of four bytes; one that begins with `q` is the connection's last.
 async fn answer(stream: &TcpStream) {
-    let mut asked = 0;
+    let mut asked = Vec::new();
     while let Ok(piece) = stream.recv().await
         && !piece.is_empty()
     {
-        asked += piece.len();
-        while asked >= 4 {
-            asked -= 4;
-            if stream.send_all(SendBuf::Static(b"pong")).await.0.is_err() {
+        asked.extend_from_slice(&piece);
+        while asked.len() >= 4 {
+            let is_last = asked[0] == b'q';
+            asked.drain(..4);
+            if stream.send_all(SendBuf::Static(b"pong")).await.0.is_err() || is_last {
                 return;
             }
         }

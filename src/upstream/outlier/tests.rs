@@ -320,3 +320,74 @@ fn many_threads_make_each_change_once_and_hold_the_limit() {
         assert!(ejections >= 3, "round {round}: {ejections}");
     }
 }
+
+/// Counts what is logged with a given message.
+struct Log {
+    message: &'static str,
+    count: std::sync::Arc<AtomicU64>,
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        if message.0 == self.message {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_return_is_logged_once_over_all_shards() {
+    const THREADS: usize = 4;
+    let count = std::sync::Arc::new(AtomicU64::new(0));
+    let start = testing::start();
+    let upstream = Upstream::build(&config(3, rules()), THREADS, start, None);
+    let barrier = Barrier::new(THREADS);
+    for round in 1..=100 {
+        // Long after the round before, so that each ejection is a first one.
+        let began = start + Duration::from_secs(1000 * round);
+        for _ in 0..3 {
+            upstream.report(0, 0, Outcome::Reset, began);
+        }
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let log = Log { message: "endpoint is back", count: count.clone() };
+                let (upstream, barrier) = (&upstream, &barrier);
+                scope.spawn(move || {
+                    tracing::subscriber::with_default(log, || {
+                        barrier.wait();
+                        upstream.tick(began + Duration::from_secs(100));
+                        upstream.tick(began + Duration::from_secs(200));
+                    });
+                });
+            }
+        });
+        upstream.report(0, 0, Outcome::Answered, began + Duration::from_secs(300));
+        assert_eq!(count.load(Ordering::Relaxed), round);
+    }
+}

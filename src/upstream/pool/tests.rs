@@ -7,12 +7,10 @@ use crate::{
     runtime::{Either, now, race, spawn, yield_now},
     upstream::{
         ConnectError, Fault, Lent, Outcome, Upstream, Verdict,
-        testing::{Server, alone, config, exchange, on_each_driver, opened, port, until},
+        testing::{CONNECT, Server, alone, config, exchange, on_each_driver, opened, port, until},
     },
 };
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
-
-const CONNECT: Duration = Duration::from_secs(5);
 
 async fn lend(pool: &Pool) -> Lent {
     pool.lend(0, CONNECT).await.unwrap()

@@ -3,23 +3,22 @@
 use super::{Message, Moving, Neighbours, UNASKED, neighbours};
 use crate::{
     config::{PoolConfig, Share, UpstreamConfig, UpstreamLimits},
-    runtime::{Runtime, Task, TcpStream, mailbox, now, sleep, spawn, yield_now},
+    runtime::{Task, TcpStream, now, sleep, spawn, yield_now},
     upstream::{
         Lent, Pool, Pools, Totals, Upstream,
         endpoint::Seat,
-        testing::{Server, config, drivers, exchange, on_each_driver, options, port, start, until},
+        testing::{
+            CONNECT, Running, Server, Shard, config, exchange, on_each_driver, on_two_shards, port,
+            until,
+        },
     },
 };
 use std::{
     cell::Cell,
-    pin::Pin,
     rc::Rc,
-    sync::{Arc, atomic::Ordering, mpsc},
-    thread,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Shard 0 for real, its neighbour played by the test.
 struct Play {
@@ -323,99 +322,11 @@ fn questions_about_unknown_endpoints_are_refused() {
     });
 }
 
-/// One of several real shards.
-struct Shard {
-    pool: Rc<Pool>,
-    _pools: Rc<Pools>,
-    tell: mailbox::Sender<()>,
-    told: mailbox::Receiver<()>,
-}
-
-impl Shard {
-    /// Waits until the other shard has come to the same place.
-    async fn meet(&mut self) {
-        self.tell.send(()).unwrap();
-        self.told.recv().await.unwrap();
-    }
-
-    /// Runs `clients` that send `requests` each, one after another.
-    async fn load(&self, clients: usize, requests: usize) {
-        let tasks: Vec<_> = (0..clients)
-            .map(|_| {
-                let pool = Rc::clone(&self.pool);
-                spawn(async move {
-                    for _ in 0..requests {
-                        let lent = pool.lend(0, CONNECT).await.unwrap();
-                        exchange(&lent).await;
-                        lent.give_back();
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            while !task.is_finished() {
-                sleep(Duration::from_millis(1)).await;
-            }
-        }
-    }
-
-    fn totals(&self) -> Totals {
-        self.pool.upstream().endpoints[0].totals()
-    }
-}
-
-type Body = fn(Shard) -> Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs two shards, and the endpoint, each on a thread of its own, once per driver.
-fn on_two_shards(configure: fn(UpstreamConfig) -> UpstreamConfig, first: Body, second: Body) {
-    for driver in drivers() {
-        thread::scope(|scope| {
-            let (address, addressed) = mpsc::channel();
-            let (stop, mut stopped) = mailbox::channel::<()>(1);
-            scope.spawn(move || {
-                Runtime::new(&options(driver)).unwrap().block_on(async move {
-                    let server = Server::start();
-                    address.send(server.address).unwrap();
-                    stopped.recv().await;
-                });
-            });
-            let config = configure(config([addressed.recv().unwrap()]));
-            let upstream = Arc::new(Upstream::build(&config, 2, start(), None));
-            let (tell_first, first_told) = mailbox::channel(8);
-            let (tell_second, second_told) = mailbox::channel(8);
-            let ends = [(tell_second, first_told), (tell_first, second_told)];
-            let shards = neighbours(2).into_iter().zip(ends).zip([first, second]);
-            let threads: Vec<_> = shards
-                .map(|((neighbours, (tell, told)), body)| {
-                    let upstream = Arc::clone(&upstream);
-                    scope.spawn(move || {
-                        Runtime::new(&options(driver)).unwrap().block_on(async move {
-                            let pools = Pools::start(neighbours, 1);
-                            // Threads of a busy machine may stand still for longer.
-                            pools.mesh.ask_wait.set(CONNECT);
-                            let pool = pools.open(&upstream);
-                            body(Shard { pool, _pools: pools, tell, told }).await;
-                        });
-                    })
-                })
-                .collect();
-            let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-            drop(stop);
-            for end in ends {
-                end.unwrap();
-            }
-            let endpoint = &upstream.endpoints[0];
-            assert_eq!((endpoint.in_flight(), endpoint.pending()), (0, 0));
-            assert_eq!(endpoint.connections(), 0, "both shards are gone, and so are all seats");
-        });
-    }
-}
-
 #[test]
 fn an_empty_pool_takes_from_a_neighbour_before_it_connects() {
     on_two_shards(
         |config| config,
-        |mut shard| {
+        &|mut shard| {
             Box::pin(async move {
                 let lent = [
                     shard.pool.lend(0, CONNECT).await.unwrap(),
@@ -430,7 +341,7 @@ fn an_empty_pool_takes_from_a_neighbour_before_it_connects() {
                 assert_eq!((shard.pool.idle(), shard.totals().given), (1, 1));
             })
         },
-        |mut shard| {
+        &|mut shard| {
             Box::pin(async move {
                 shard.meet().await;
                 let lent = shard.pool.lend(0, CONNECT).await.unwrap();
@@ -452,14 +363,14 @@ fn with_sharing_off_each_shard_connects_for_itself() {
             let pool = PoolConfig { share: Share::Off, ..PoolConfig::default() };
             UpstreamConfig { pool, ..config }
         },
-        |mut shard| {
+        &|mut shard| {
             Box::pin(async move {
                 shard.load(1, 10).await;
                 shard.meet().await;
                 shard.meet().await;
             })
         },
-        |mut shard| {
+        &|mut shard| {
             Box::pin(async move {
                 shard.meet().await;
                 shard.load(1, 10).await;
@@ -473,7 +384,7 @@ fn with_sharing_off_each_shard_connects_for_itself() {
 
 #[test]
 fn two_shards_with_eight_clients_reuse_99_of_100_connections() {
-    fn body(mut shard: Shard) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn body(mut shard: Shard) -> Running {
         Box::pin(async move {
             shard.load(4, 50).await;
             shard.meet().await;
@@ -490,21 +401,21 @@ fn two_shards_with_eight_clients_reuse_99_of_100_connections() {
             assert!(after.connects <= 16, "{after:?}");
         })
     }
-    on_two_shards(|config| config, body, body);
+    on_two_shards(|config| config, &body, &body);
 }
 
 #[test]
 fn load_that_moves_to_another_shard_takes_its_connections_along() {
     on_two_shards(
         |config| config,
-        |mut shard| {
+        &|mut shard| {
             Box::pin(async move {
                 shard.load(8, 20).await;
                 shard.meet().await;
                 shard.meet().await;
             })
         },
-        |mut shard| {
+        &|mut shard| {
             Box::pin(async move {
                 shard.meet().await;
                 let before = shard.totals();
@@ -522,7 +433,7 @@ fn load_that_moves_to_another_shard_takes_its_connections_along() {
 
 #[test]
 fn shards_take_turns_with_the_only_connection() {
-    fn body(mut shard: Shard) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn body(mut shard: Shard) -> Running {
         Box::pin(async move {
             shard.meet().await;
             shard.load(4, 50).await;
@@ -543,7 +454,7 @@ fn shards_take_turns_with_the_only_connection() {
             };
             UpstreamConfig { limits, ..config }
         },
-        body,
-        body,
+        &body,
+        &body,
     );
 }
