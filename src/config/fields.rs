@@ -13,7 +13,7 @@ use crate::base::units::{ByteSize, format_duration, parse_duration};
 
 use super::place::{Place, Problems};
 use super::raw::{Entry, Kind, Node, Table, quoted};
-use super::suggest::{did_you_mean, nearest, one_of};
+use super::suggest::{all_of, nearest, one_of};
 
 /// The keys of one kind of table.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ impl<'t> Fields<'t> {
     /// The value of a key that must be there; `example` says how it could look.
     pub(super) fn required(&self, key: &'static str, example: &str) -> Option<Value<'t>> {
         let value = self.value(key);
-        if value.is_none() {
+        // A slip of the key is told once, as that.
+        if value.is_none() && !self.unknown().any(|entry| self.meant(&entry.key) == Some(key)) {
             self.problem(format!("{}{key} is missing, such as `{example}`", self.path));
         }
         value
@@ -133,21 +134,29 @@ impl<'t> Fields<'t> {
     }
 
     fn check_keys(&self) {
-        for entry in &self.table.entries {
+        for entry in self.unknown() {
             let key = entry.key.as_str();
-            if self.schema.keys.contains(&key) {
-                continue;
-            }
-            let name = format!("{}{key}", self.path);
+            let name = quoted(&format!("{}{key}", self.path));
             let message = if self.schema.later.contains(&key) {
-                format!("{} is not supported yet", quoted(&name))
+                format!("{name} is not supported yet")
+            } else if let Some(meant) = self.meant(key) {
+                format!("{name} isn't a key; did you mean {}?", quoted(meant))
             } else {
-                let known = self.schema.keys.iter().chain(self.schema.later).copied();
-                let hint = did_you_mean(key, known);
-                format!("{} isn't a key{hint}", quoted(&name))
+                format!("{name} isn't a key; the keys are {}", all_of(self.schema.keys))
             };
             self.problems.error(entry.place, scoped(&self.scope, message));
         }
+    }
+
+    /// Entries that this build doesn't read.
+    fn unknown(&self) -> impl Iterator<Item = &'t Entry> {
+        let known = self.schema.keys;
+        self.table.entries.iter().filter(move |entry| !known.contains(&entry.key.as_str()))
+    }
+
+    /// The key that one was likely meant to be.
+    fn meant(&self, key: &str) -> Option<&'static str> {
+        nearest(key, self.schema.keys.iter().chain(self.schema.later).copied())
     }
 }
 
@@ -167,15 +176,12 @@ impl<'t> Value<'t> {
 
     /// Notes "path `value` why".
     pub(super) fn problem(&self, why: impl fmt::Display) {
-        let value = self.node.describe();
-        self.complain(format!("{} {value} {why}", self.path));
+        self.complain(self.told(why));
     }
 
     /// Notes "path `value` why" as a warning.
     pub(super) fn warn(&self, why: impl fmt::Display) {
-        let value = self.node.describe();
-        self.problems
-            .warn(self.place(), scoped(&self.scope, format!("{} {value} {why}", self.path)));
+        self.problems.warn(self.place(), scoped(&self.scope, self.told(why)));
     }
 
     /// Like [`Value::problem`], for readers that end with it.
@@ -197,7 +203,12 @@ impl<'t> Value<'t> {
 
     /// Notes a problem in words of the caller's own.
     pub(super) fn complain(&self, message: impl fmt::Display) {
-        self.problems.error(self.place(), scoped(&self.scope, message));
+        self.complain_at(self.place(), message);
+    }
+
+    /// The same at another place than the value's: at its key.
+    pub(super) fn complain_at(&self, place: Place, message: impl fmt::Display) {
+        self.problems.error(place, scoped(&self.scope, message));
     }
 
     pub(super) fn text(&self, what: &str) -> Option<&'t str> {
@@ -292,6 +303,22 @@ impl<'t> Value<'t> {
         matches!(&self.node.kind, Kind::Text(text) if text == word)
     }
 
+    /// What `read` makes of the value, or `Some(None)` if it is the word that switches it off.
+    pub(super) fn unless<T>(
+        &self,
+        word: &'static str,
+        read: impl FnOnce(&Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match &self.node.kind {
+            Kind::Text(text) if text == word => Some(None),
+            Kind::Text(text) if nearest(text, [word]).is_some() => {
+                self.problem(format!("isn't known; did you mean {}?", quoted(word)));
+                None
+            }
+            _ => read(self).map(Some),
+        }
+    }
+
     /// The values of a list; anything else is a list of one.
     pub(super) fn list(&self) -> Vec<Self> {
         match &self.node.kind {
@@ -303,8 +330,7 @@ impl<'t> Value<'t> {
     /// Opens the value as a table.
     pub(super) fn table(&self, schema: &'static Schema) -> Option<Fields<'t>> {
         let Kind::Table(table) = &self.node.kind else {
-            let keys = one_of(schema.keys);
-            return self.expected(&format!("a table with {keys}"));
+            return self.expected(&format!("a table of {}", all_of(schema.keys)));
         };
         let fields = Fields {
             schema,
@@ -329,6 +355,15 @@ impl<'t> Value<'t> {
             (entry.key.as_str(), entry.place, value)
         };
         table.entries.iter().map(named).collect()
+    }
+
+    fn told(&self, why: impl fmt::Display) -> String {
+        let value = self.node.describe();
+        if self.path.is_empty() {
+            format!("{value} {why}")
+        } else {
+            format!("{} {value} {why}", self.path)
+        }
     }
 
     fn out_of_range<T>(&self, low: &impl fmt::Display, high: &impl fmt::Display) -> Option<T> {

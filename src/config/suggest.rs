@@ -8,16 +8,14 @@ pub(super) fn did_you_mean<'w>(word: &str, words: impl IntoIterator<Item = &'w s
         .map_or_else(String::new, |near| format!("; did you mean {}?", quoted(near)))
 }
 
-/// "`a`, `b` or `c`", for messages.
+/// "`a`, `b` or `c`".
 pub(super) fn one_of(words: &[&str]) -> String {
-    let mut text = String::new();
-    for (index, word) in words.iter().enumerate() {
-        if index > 0 {
-            text.push_str(if index + 1 == words.len() { " or " } else { ", " });
-        }
-        text.push_str(&quoted(word));
-    }
-    text
+    enumerated(words, "or")
+}
+
+/// "`a`, `b` and `c`".
+pub(super) fn all_of(words: &[&str]) -> String {
+    enumerated(words, "and")
 }
 
 /// The word that takes the fewest slips of the finger to reach: at most one in three letters.
@@ -37,6 +35,15 @@ pub(super) fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) 
 
 /// A longer word isn't a slip; comparing it costs its length squared.
 const WORD_MAX: usize = 64;
+
+fn enumerated(words: &[&str], conjunction: &str) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [word] => word.clone(),
+        [words @ .., last] => format!("{} {conjunction} {last}", words.join(", ")),
+    }
+}
 
 fn fold(word: &str) -> String {
     word.to_lowercase().replace('-', "_")

@@ -8,5 +8,6 @@
 )]
 
 mod bench_configs;
+mod config;
 mod rfc9110;
 mod rfc9112;

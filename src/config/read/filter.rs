@@ -45,7 +45,7 @@ enum Type {
 
 fn request_id(fields: &Fields<'_>) -> FilterKind {
     let header = fields.value("header").and_then(|value| {
-        header_name(&value, value.text("the name of a header")?).filter(|name| {
+        header_name(&value, value.place(), value.text("the name of a header")?).filter(|name| {
             if name == "host" {
                 value.problem("isn't a header for an id");
             }

@@ -27,7 +27,7 @@ pub(super) fn edits(value: &Value<'_>, schema: &'static Schema, way: Way) -> Hea
     if let Some(value) = fields.value("remove") {
         for value in value.list().iter().take(EDITS_MAX) {
             let Some(text) = value.text("the name of a header") else { continue };
-            let Some(name) = header_name(value, text) else { continue };
+            let Some(name) = header_name(value, value.place(), text) else { continue };
             if name == "host" && way == Way::Request {
                 value.complain("header `host` can be set, but not removed: every request has one");
             } else if edits.remove.contains(&name) {
@@ -52,10 +52,10 @@ fn pairs(value: &Value<'_>, edit: Edit, way: Way) -> Vec<(String, Template)> {
         value.complain(format!("more than {EDITS_MAX} header edits"));
     }
     let mut pairs: Vec<(String, Template)> = Vec::new();
-    for (key, _, value) in entries.into_iter().take(EDITS_MAX) {
-        let Some(name) = header_name(&value, key) else { continue };
+    for (key, place, value) in entries.into_iter().take(EDITS_MAX) {
+        let Some(name) = header_name(&value, place, key) else { continue };
         if pairs.iter().any(|(other, _)| *other == name) {
-            value.complain(format!("header `{name}` is there twice"));
+            value.complain_at(place, format!("header `{name}` is there twice"));
         }
         if edit == Edit::Add && name == "host" && way == Way::Request {
             value.complain("header `host` can be set, but not added: a request has one");

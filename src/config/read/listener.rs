@@ -42,7 +42,16 @@ fn addresses(value: &Value<'_>) -> Vec<SocketAddr> {
     if values.len() > ADDRESSES_MAX {
         value.complain(format!("address has more than {ADDRESSES_MAX} addresses"));
     }
-    values.iter().take(ADDRESSES_MAX).filter_map(listen_address).collect()
+    let mut addresses = Vec::new();
+    for value in values.iter().take(ADDRESSES_MAX) {
+        let Some(address) = listen_address(value) else { continue };
+        if addresses.contains(&address) {
+            value.problem("is there twice");
+        } else {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 fn limits(fields: &Fields<'_>) -> ListenerLimits {
@@ -51,9 +60,9 @@ fn limits(fields: &Fields<'_>) -> ListenerLimits {
         .value("headers")
         .and_then(|value| value.size(1 << 10..=1 << 20))
         .and_then(|size| u32::try_from(size).ok());
-    let body = fields.value("body").and_then(|value| {
-        if value.is_word("unlimited") { Some(None) } else { value.size(0..=1 << 50).map(Some) }
-    });
+    let body = fields
+        .value("body")
+        .and_then(|value| value.unless("unlimited", |value| value.size(0..=1 << 50)));
     ListenerLimits {
         header_timeout: fields.duration("header_timeout", TIMES, default.header_timeout),
         body_timeout: fields.duration("body_timeout", TIMES, default.body_timeout),

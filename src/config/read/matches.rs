@@ -145,14 +145,14 @@ fn headers(fields: &Fields<'_>) -> Vec<(String, String)> {
         value.complain(format!("match.header has more than {PATTERNS_MAX} entries"));
     }
     let mut headers: Vec<(String, String)> = Vec::new();
-    for (key, _, value) in entries.into_iter().take(PATTERNS_MAX) {
+    for (key, place, value) in entries.into_iter().take(PATTERNS_MAX) {
         if !is_token(key) {
-            value.complain(format!("header {} isn't a field name", quoted(key)));
+            value.complain_at(place, format!("header {} isn't a field name", quoted(key)));
             continue;
         }
         let name = key.to_ascii_lowercase();
         if headers.iter().any(|(other, _)| *other == name) {
-            value.complain(format!("header `{name}` is there twice"));
+            value.complain_at(place, format!("header `{name}` is there twice"));
         }
         headers.extend(header_value(&value).map(|text| (name, text.to_owned())));
     }

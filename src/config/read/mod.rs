@@ -61,7 +61,9 @@ pub(in crate::config) fn root(table: &Table, cpus: &Cpus, problems: &Problems) -
     let upstreams = named(&fields, "upstream", UPSTREAMS_MAX);
     let listeners = named(&fields, "listener", LISTENERS_MAX);
     if listeners.is_empty() {
-        fields.problem("there is no listener, such as `[listener.web] address = \"0.0.0.0:80\"`");
+        fields.problem(
+            "there is no listener, such as `[listener.web]` with `address = \"0.0.0.0:80\"`",
+        );
     }
     let names = route::Names {
         listeners: listeners.iter().map(|listener| listener.name).collect(),
@@ -103,7 +105,7 @@ struct Named<'t> {
 
 /// A name that a table is referred to by, or a suggestion.
 fn resolve(value: &Value<'_>, kind: &str, names: &[&str]) -> Option<usize> {
-    let name = value.text(&format!("the name of a {kind}"))?;
+    let name = value.text(&format!("the name of any {kind}"))?;
     let found = names.iter().position(|candidate| *candidate == name);
     if found.is_none() {
         let hint = did_you_mean(name, names.iter().copied());
@@ -133,7 +135,7 @@ fn named<'t>(fields: &Fields<'t>, kind: &'static str, most: usize) -> Vec<Named<
     let named = |(name, place, value): (&'t str, Place, Value<'t>)| {
         let value = value.scoped(format!("{kind} {}", super::raw::quoted(name)));
         if !is_name(name) {
-            value.complain(NAME_RULE);
+            value.complain_at(place, NAME_RULE);
         }
         Named { name, place, value }
     };

@@ -130,9 +130,9 @@ fn action(fields: &Fields<'_>, matches: &RouteMatch, names: &Names<'_>) -> Actio
         .filter(|key| fields.has(key))
         .collect();
     match given.as_slice() {
-        [] => fields.problem("does nothing; give it `upstream`, `respond` or `redirect`"),
+        [] => fields.problem("nothing to do; give it `upstream`, `respond` or `redirect`"),
         [first, second, ..] => {
-            fields.problem(format!("has both `{first}` and `{second}`; a route does one thing"));
+            fields.problem(format!("both `{first}` and `{second}`; a route does one thing"));
         }
         [_] => {}
     }
@@ -166,10 +166,10 @@ fn respond(value: &Value<'_>) -> Action {
             body.clone_into(&mut respond.1);
         }
         if let Some(value) = fields.value("headers") {
-            for (key, _, value) in
+            for (key, place, value) in
                 value.entries("a table of headers, such as `{ x-env = \"prod\" }`")
             {
-                let pair = header_name(&value, key).zip(header_value(&value));
+                let pair = header_name(&value, place, key).zip(header_value(&value));
                 respond.2.extend(pair.map(|(name, text)| (name, text.to_owned())));
             }
         }
@@ -262,8 +262,8 @@ fn timeouts(fields: &Fields<'_>) -> Timeouts {
         idle: fields.duration("idle", TIMES, default.idle),
         total: fields
             .value("total")
-            .filter(|value| !value.is_word("off"))
-            .and_then(|value| value.duration(TIMES)),
+            .and_then(|value| value.unless("off", |value| value.duration(TIMES)))
+            .flatten(),
     }
 }
 

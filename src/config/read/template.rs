@@ -2,7 +2,7 @@
 
 use crate::config::fields::Value;
 use crate::config::raw::quoted;
-use crate::config::suggest::{did_you_mean, one_of};
+use crate::config::suggest::{nearest, one_of};
 use crate::config::template::{Piece, Template, Variable};
 
 /// A piece of a text; `V` is what its variables mean.
@@ -65,12 +65,13 @@ fn variable<V: Copy>(value: &Value<'_>, name: &str, words: &[(&'static str, V)])
         return Some(*variable);
     }
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let hint = did_you_mean(name, names.iter().copied());
     let shown = quoted(&format!("${{{name}}}"));
-    if hint.is_empty() {
-        value.problem(format!("has {shown}, which isn't one of {}", one_of(&names)));
-    } else {
-        value.problem(format!("has {shown}, which isn't a variable{hint}"));
+    match nearest(name, names.iter().copied()) {
+        Some(near) => value.problem(format!(
+            "has {shown}, which isn't a variable; did you mean {}?",
+            quoted(&format!("${{{near}}}"))
+        )),
+        None => value.problem(format!("has {shown}, which isn't one of {}", one_of(&names))),
     }
     None
 }

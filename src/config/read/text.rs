@@ -5,23 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::cidr::Cidr;
 use crate::base::name::is_token;
 use crate::config::fields::Value;
+use crate::config::place::Place;
 use crate::config::raw::quoted;
 
 /// An address to listen on: IP and port.
 pub(super) fn listen_address(value: &Value<'_>) -> Option<SocketAddr> {
     let what = "an address to listen on, such as `0.0.0.0:80` or `[::]:80`";
-    address(value, what, |_| None)
+    address(value, what, "is a host name; give an IP address")
 }
 
 /// The address of an endpoint: IP and port, no name.
 pub(super) fn endpoint_address(value: &Value<'_>) -> Option<SocketAddr> {
-    address(value, "an address, such as `10.0.1.11:8080` or `[2001:db8::1]:8080`", |text| {
-        let (host, port) = text.rsplit_once(':').unwrap_or((text, "80"));
-        let is_name = host.bytes().any(|byte| byte.is_ascii_alphabetic())
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-            && port.parse::<u16>().is_ok();
-        is_name.then_some("is a host name, not supported yet: DNS discovery; give an IP address")
-    })
+    let what = "an address, such as `10.0.1.11:8080` or `[2001:db8::1]:8080`";
+    let why_no_name = "is a host name; DNS discovery is not supported yet, give an IP address";
+    address(value, what, why_no_name)
 }
 
 /// A block of addresses.
@@ -35,18 +32,18 @@ pub(super) fn cidr(value: &Value<'_>) -> Option<Cidr> {
     }
 }
 
-/// The name of a header field that may be edited, in lower case.
-pub(super) fn header_name(value: &Value<'_>, name: &str) -> Option<String> {
+/// The name of a header field that may be edited, in lower case; it stands at `place`.
+pub(super) fn header_name(value: &Value<'_>, place: Place, name: &str) -> Option<String> {
     if !is_token(name) {
-        value.complain(format!("header {} isn't a field name", quoted(name)));
+        value.complain_at(place, format!("header {} isn't a field name", quoted(name)));
         return None;
     }
     let name = name.to_ascii_lowercase();
     if FRAMING.contains(&name.as_str()) {
-        value.complain(format!(
-            "header {} frames the message; only the proxy sets it",
-            quoted(&name)
-        ));
+        value.complain_at(
+            place,
+            format!("header {} frames the message; only the proxy sets it", quoted(&name)),
+        );
         return None;
     }
     Some(name)
@@ -75,11 +72,7 @@ pub(super) fn is_path_text(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-fn address(
-    value: &Value<'_>,
-    what: &str,
-    why_not: impl Fn(&str) -> Option<&'static str>,
-) -> Option<SocketAddr> {
+fn address(value: &Value<'_>, what: &str, why_no_name: &str) -> Option<SocketAddr> {
     let text = value.text(what)?;
     if let Ok(address) = text.parse::<SocketAddr>() {
         if address.port() == 0 {
@@ -88,20 +81,24 @@ fn address(
         }
         return Some(address);
     }
-    if let Some(why) = why_not(text) {
-        value.problem(why);
-        return None;
-    }
-    if text.parse::<IpAddr>().is_ok() {
-        value.problem(format!("has no port; isn't {what}"));
-        return None;
-    }
-    if let Some(port) = text.strip_prefix(':').filter(|port| port.parse::<u16>().is_ok()) {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "80"));
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        let address = SocketAddr::new(ip, 80);
+        value.problem(format!("has no port; did you mean `{address}`?"));
+    } else if host.is_empty() && port.parse::<u16>().is_ok() {
         value
             .problem(format!("has no IP address; did you mean `[::]:{port}` or `0.0.0.0:{port}`?"));
-        return None;
+    } else if is_host_name(host) && port.parse::<u16>().is_ok() {
+        value.problem(why_no_name);
+    } else {
+        return value.expected(what);
     }
-    value.expected(what)
+    None
+}
+
+fn is_host_name(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 /// Fields that say where a message ends or belong to one connection (RFC 9110 §7.6.1).

@@ -124,8 +124,8 @@ fn pool(fields: &Fields<'_>) -> PoolConfig {
             .unwrap_or(default.share),
         max_reuse: fields
             .value("max_reuse")
-            .filter(|value| !value.is_word("unlimited"))
-            .and_then(|value| value.integer(1..=u32::MAX))
+            .and_then(|value| value.unless("unlimited", |value| value.integer(1..=u32::MAX)))
+            .flatten()
             .map(u64::from),
     }
 }
@@ -135,8 +135,8 @@ fn limits(fields: &Fields<'_>) -> UpstreamLimits {
     UpstreamLimits {
         connections: fields
             .value("connections")
-            .filter(|value| !value.is_word("unlimited"))
-            .and_then(|value| value.integer(1..=10_000_000)),
+            .and_then(|value| value.unless("unlimited", |value| value.integer(1..=10_000_000)))
+            .flatten(),
         pending: fields.integer("pending", 0..=1_000_000, default.pending),
         queue_timeout: fields.duration("queue_timeout", TIMES, default.queue_timeout),
     }
@@ -144,10 +144,11 @@ fn limits(fields: &Fields<'_>) -> UpstreamLimits {
 
 fn outlier(fields: &Fields<'_>) -> OutlierConfig {
     let default = OutlierConfig::default();
-    let count = |key, default| match fields.value(key) {
-        Some(value) if value.is_word("off") => None,
-        Some(value) => value.integer(1..=1_000),
-        None => default,
+    let count = |key, default: Option<u32>| {
+        let value = fields.value(key);
+        value
+            .and_then(|value| value.unless("off", |value| value.integer(1..=1_000)))
+            .unwrap_or(default)
     };
     OutlierConfig {
         consecutive_failures: count("consecutive_failures", default.consecutive_failures),

@@ -1,0 +1,314 @@
+//! `print --effective`: what is printed means the same as what was read.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringway::config::{
+    AccessFormat, AccessLog, Action, BalancePolicy, Buffers, Config, EndpointConfig, ErrorFormat,
+    FilterConfig, FilterKind, Forwarded, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver,
+    ListenerConfig, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe, RetryCause,
+    RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, UpstreamConfig, Variable, render,
+};
+
+use super::random::Random;
+use super::{LEAST, read};
+
+#[test]
+fn the_least_file_comes_back() {
+    let config = read(LEAST).unwrap();
+    assert_eq!(read(&render(&config)), Ok(config));
+}
+
+#[test]
+fn a_run_without_a_file_comes_back() {
+    let endpoints = ["127.0.0.1:9001".parse().unwrap(), "[::1]:9002".parse().unwrap()];
+    let mut config = ringway::config::zero("[::]:8080".parse().unwrap(), &endpoints).unwrap();
+    config.runtime.shards = vec![0, 1, 2, 3];
+    assert_eq!(read(&render(&config)), Ok(config));
+}
+
+#[test]
+fn any_config_comes_back() {
+    for seed in 0..500 {
+        let mut random = Random::new(seed);
+        let config = config(&mut random);
+        let text = render(&config);
+        let mut back = read(&text).unwrap_or_else(|errors| panic!("seed {seed}: {errors}\n{text}"));
+        back.warnings.clear();
+        assert_eq!(back, config, "seed {seed}:\n{text}");
+        // What was printed is printed the same again.
+        assert_eq!(render(&back), text, "seed {seed}");
+    }
+}
+
+fn config(random: &mut Random) -> Config {
+    let listeners: Vec<ListenerConfig> =
+        (0..1 + random.below(3)).map(|index| listener(random, index)).collect();
+    let upstreams: Vec<UpstreamConfig> =
+        (0..1 + random.below(3)).map(|index| upstream(random, index)).collect();
+    let filters: Vec<FilterConfig> =
+        (0..random.below(4)).map(|index| filter(random, index)).collect();
+    let counts =
+        Counts { listeners: listeners.len(), upstreams: upstreams.len(), filters: filters.len() };
+    let routes = (0..random.below(5)).map(|index| route(random, index, &counts)).collect();
+    let mut config = read(LEAST).unwrap();
+    runtime(random, &mut config);
+    config.listeners = listeners;
+    config.upstreams = upstreams;
+    config.filters = filters;
+    config.routes = routes;
+    config
+}
+
+struct Counts {
+    listeners: usize,
+    upstreams: usize,
+    filters: usize,
+}
+
+fn runtime(random: &mut Random, config: &mut Config) {
+    let runtime = &mut config.runtime;
+    runtime.shards = (0..1 + random.below(12)).map(|_| random.below(8)).collect();
+    runtime.pin = random.one_in(2);
+    runtime.io_driver = random.pick(&[IoDriver::Auto, IoDriver::IoUring, IoDriver::Epoll]);
+    runtime.ring_entries = 1 << random.between(6, 15);
+    runtime.buffers =
+        Buffers { count: 1 << random.between(4, 15), size: 4096 * random.between(1, 256) };
+    runtime.max_connections = random.between(1, 10_000_000);
+    runtime.user = random.one_in(2).then(|| "ringway".to_owned());
+    runtime.drain_timeout = duration(random);
+    if random.one_in(2) {
+        config.admin.listen = Some(PathBuf::from("/run/ring way/\"admin\".sock"));
+        config.admin.dashboard = Some("127.0.0.1:9100".parse().unwrap());
+    }
+    config.log.error.path = log_path(random);
+    config.log.error.level = random.pick(&[LogLevel::Error, LogLevel::Warn, LogLevel::Trace]);
+    if random.one_in(2) {
+        let pieces = vec![
+            LogPiece::Field(random.pick(&LogField::ALL)),
+            LogPiece::Literal(" ${x} \"\\ é\t".to_owned()),
+            LogPiece::Field(random.pick(&LogField::ALL)),
+        ];
+        let format = match random.below(3) {
+            0 => AccessFormat::Json,
+            1 => AccessFormat::Combined,
+            _ => AccessFormat::Template(pieces),
+        };
+        config.log.access =
+            Some(AccessLog { path: log_path(random), format, sample: share(random) });
+    }
+}
+
+fn log_path(random: &mut Random) -> LogPath {
+    match random.below(3) {
+        0 => LogPath::Stdout,
+        1 => LogPath::Stderr,
+        _ => LogPath::File(PathBuf::from("/var/log/ring\u{1}way/\u{fc}.log")),
+    }
+}
+
+fn listener(random: &mut Random, index: usize) -> ListenerConfig {
+    let port = u16::try_from(8000 + index).unwrap();
+    let mut addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+    if random.one_in(2) {
+        addresses.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
+    }
+    let mut listener = ListenerConfig::new(format!("web.{index}"), addresses);
+    if random.one_in(2) {
+        listener.trusted_proxies =
+            vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    }
+    listener.forwarded =
+        random.pick(&[Forwarded::XForwarded, Forwarded::Rfc7239, Forwarded::Both, Forwarded::Off]);
+    listener.error_format = random.pick(&[ErrorFormat::Auto, ErrorFormat::Text, ErrorFormat::Json]);
+    listener.connect = random.one_in(2);
+    let limits = &mut listener.limits;
+    limits.header_timeout = duration(random);
+    limits.body_timeout = duration(random);
+    limits.write_timeout = duration(random);
+    limits.idle = duration(random);
+    limits.headers = random.between(1 << 10, 1 << 20);
+    limits.body = random.one_in(2).then(|| random.next() >> 14);
+    listener
+}
+
+fn route(random: &mut Random, index: usize, counts: &Counts) -> RouteConfig {
+    let matches = matches(random, index);
+    let action = match random.below(4) {
+        0 => Action::Respond {
+            status: random.pick(&[200, 404, 503]),
+            body: "pong\n\"\\\u{7}\u{7f}é$".to_owned(),
+            headers: vec![("content-type".to_owned(), "text/html; a=\"b\"".to_owned())],
+        },
+        1 => Action::Redirect {
+            to: Template {
+                pieces: vec![
+                    Piece::Variable(Variable::Scheme),
+                    Piece::Literal("://x/$".to_owned()),
+                ],
+            },
+            status: random.pick(&[301, 302, 303, 307, 308]),
+        },
+        _ => Action::Upstream(random.below(counts.upstreams)),
+    };
+    let mut route = RouteConfig::new(format!("route-{index}"), matches, action);
+    if random.one_in(3) {
+        route.listeners = Some((0..counts.listeners).rev().take(1 + random.below(2)).collect());
+    }
+    route.priority = i32::try_from(random.below(2001)).unwrap() - 1000;
+    route.filters = (0..counts.filters).rev().take(random.below(3)).collect();
+    route.response_headers = edits(random);
+    if matches!(route.action, Action::Upstream(_)) {
+        route.request_headers = edits(random);
+        if random.one_in(2) && !route.matches.paths.is_empty() {
+            route.rewrite.strip_prefix = Some(format!("/r{index}"));
+        }
+        route.timeouts.connect = duration(random);
+        route.timeouts.first_byte = duration(random);
+        route.timeouts.idle = duration(random);
+        route.timeouts.total = random.one_in(2).then(|| duration(random));
+        route.retry.attempts = random.between(0, 10);
+        route.retry.on = RetryCause::ALL
+            .into_iter()
+            .filter(|_| random.one_in(2))
+            .fold(RetryOn::NONE, RetryOn::with);
+        route.retry.budget = share(random);
+        route.upgrade = random.one_in(2);
+    }
+    route
+}
+
+/// No two routes take the same path, so that none fight.
+fn matches(random: &mut Random, index: usize) -> RouteMatch {
+    let mut matches = RouteMatch::default();
+    if random.one_in(2) {
+        matches.hosts = vec![
+            HostPattern::Exact(format!("r{index}.example.com")),
+            HostPattern::Suffix(format!(".r{index}.example.com")),
+        ];
+    }
+    let literal = |text: &str| Segment::Literal(text.to_owned());
+    let own = format!("r{index}");
+    let segments = vec![literal(&own), Segment::Any, literal("posts")];
+    matches.paths = vec![
+        PathPattern::Exact(format!("/{own}/a'b")),
+        PathPattern::Prefix(format!("/{own}/v1")),
+        PathPattern::Pattern { segments, rest: random.one_in(2) },
+    ];
+    if random.one_in(2) {
+        matches.methods = vec!["GET".to_owned(), "PURGE".to_owned()];
+    }
+    if random.one_in(2) {
+        matches.headers = vec![("x-env".to_owned(), "prod \"1\" é".to_owned())];
+    }
+    matches
+}
+
+fn edits(random: &mut Random) -> HeaderEdits {
+    let template = |random: &mut Random| {
+        let variable = Piece::Variable(random.pick(&[
+            Variable::Scheme,
+            Variable::Host,
+            Variable::Path,
+            Variable::PathRest,
+            Variable::Query,
+            Variable::ClientIp,
+            Variable::RequestId,
+        ]));
+        match random.below(3) {
+            0 => Template { pieces: vec![variable] },
+            1 => Template { pieces: vec![Piece::Literal("$ ${".to_owned()), variable] },
+            _ => Template { pieces: vec![Piece::Literal("$$${a}$".to_owned())] },
+        }
+    };
+    let mut edits = HeaderEdits::default();
+    if random.one_in(2) {
+        edits.set =
+            vec![("x-a".to_owned(), template(random)), ("host.b".to_owned(), template(random))];
+    }
+    if random.one_in(2) {
+        edits.add = vec![
+            ("x-c".to_owned(), template(random)),
+            ("x-c".to_owned(), template(random)),
+            ("a".to_owned(), template(random)),
+        ];
+    }
+    if random.one_in(2) {
+        edits.remove = vec!["server".to_owned(), "x-z".to_owned()];
+    }
+    edits
+}
+
+fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
+    let endpoints = (1..=1 + random.below(3))
+        .map(|host| EndpointConfig {
+            address: SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap()], 80)),
+            weight: random.between(1, 256),
+            backup: host > 1 && random.one_in(2),
+        })
+        .collect();
+    let mut upstream = UpstreamConfig::new(format!("up_{index}"), endpoints);
+    if random.one_in(2) {
+        upstream.balance = BalancePolicy::LeastRequest { choices: random.between(2, 16) };
+    }
+    upstream.pool.idle_per_endpoint = random.between(0, 65_536);
+    upstream.pool.idle_timeout = duration(random);
+    upstream.pool.share = random.pick(&[Share::Steal, Share::Off]);
+    upstream.pool.max_reuse = random.one_in(2).then(|| u64::from(random.between(1, u32::MAX - 1)));
+    upstream.limits.connections = random.one_in(2).then(|| random.between(1, 10_000_000));
+    upstream.limits.pending = random.between(0, 1_000_000);
+    upstream.limits.queue_timeout = duration(random);
+    upstream.health = random.one_in(2).then(|| health(random));
+    upstream.outlier.consecutive_failures = random.one_in(2).then(|| random.between(1, 1000));
+    upstream.outlier.consecutive_5xx = random.one_in(2).then(|| random.between(1, 1000));
+    upstream.outlier.eject = duration(random);
+    upstream.outlier.max_ejected = share(random);
+    upstream
+}
+
+fn health(random: &mut Random) -> HealthConfig {
+    let http = Probe::Http {
+        path: "/up?a=\"b\"".to_owned(),
+        host: random.one_in(2).then(|| "api.internal:80".to_owned()),
+    };
+    let mut health = HealthConfig::new(if random.one_in(2) { http } else { Probe::Tcp });
+    health.interval = Duration::from_millis(u64::from(random.between(100, 3_600_000)));
+    health.timeout = health.interval / 2;
+    // The text has whole microseconds.
+    health.timeout = Duration::from_millis(u64::try_from(health.timeout.as_millis()).unwrap());
+    health.rise = random.between(1, 100);
+    health.fall = random.between(1, 100);
+    if matches!(health.probe, Probe::Http { .. }) && random.one_in(2) {
+        health.expect = vec![200..=200, 300..=599];
+    }
+    health
+}
+
+fn filter(random: &mut Random, index: usize) -> FilterConfig {
+    let kind = match random.below(3) {
+        0 => FilterKind::RequestId {
+            header: "x-id".to_owned(),
+            trust: random.pick(&[IdTrust::Nobody, IdTrust::TrustedProxies]),
+        },
+        1 => FilterKind::RateLimit {
+            rate: random.pick(&["1/s", "100/min", "7/day", "20/1m30s"]).parse().unwrap(),
+            burst: random.between(1, 1_000_000),
+        },
+        _ => FilterKind::Headers { request: edits(random), response: edits(random) },
+    };
+    FilterConfig { name: format!("f{index}"), kind }
+}
+
+fn duration(random: &mut Random) -> Duration {
+    let micros = match random.below(3) {
+        0 => 1_000 * random.between(1, 999),
+        1 => 1_000_000 * random.between(1, 4_000),
+        _ => random.between(1_000, u32::MAX - 1),
+    };
+    Duration::from_micros(u64::from(micros))
+}
+
+fn share(random: &mut Random) -> f64 {
+    f64::from(random.between(0, 1_000_000)) / 1_000_000.0
+}
