@@ -7,7 +7,13 @@
     reason = "helper functions of tests may; clippy excuses only #[test] itself"
 )]
 
+mod access_log;
+mod admin;
 mod bench_configs;
 mod config;
+mod exposition;
+mod metrics;
+mod node;
 mod rfc9110;
 mod rfc9112;
+mod scratch;
