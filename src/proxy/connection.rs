@@ -1,0 +1,264 @@
+//! A downstream connection, as the exchange that runs on it sees it, and the listener it came by.
+//!
+//! A connection is small, because most are idle most of the time: the socket, one timer, and the
+//! bytes or the receive that belong to the next request. What an exchange needs (heads, buffers,
+//! its future) is leased for the exchange's time and is not kept here.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{body::Chunk, error::Error, shard::Shard};
+use crate::{
+    base::cidr::Cidr,
+    config::{ErrorFormat, Forwarded, ListenerConfig},
+    protocol::h1::HeadLimits,
+    runtime::{self, Expired, Recv, SendBuf, TcpStream, Timer},
+};
+
+/// What an exchange needs to know of the listener its connection came by. Fixed for one config.
+#[derive(Debug)]
+pub struct ListenerRules {
+    name: String,
+    index: usize,
+    pub(super) trusted_proxies: Vec<Cidr>,
+    pub(super) forwarded: Forwarded,
+    pub(super) error_format: ErrorFormat,
+    pub(super) connect: bool,
+    pub(super) head_limits: HeadLimits,
+    pub(super) header_timeout: Duration,
+    pub(super) body_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) idle: Duration,
+    /// Most bytes of a request body; `u64::MAX` is unlimited.
+    pub(super) body_max: u64,
+}
+
+impl ListenerRules {
+    /// The context of `config`, which is the listener `index` of its configuration.
+    #[must_use]
+    pub fn new(config: &ListenerConfig, index: usize) -> Self {
+        let limits = &config.limits;
+        Self {
+            name: config.name.clone(),
+            index,
+            trusted_proxies: config.trusted_proxies.clone(),
+            forwarded: config.forwarded,
+            error_format: config.error_format,
+            connect: config.connect,
+            head_limits: HeadLimits { bytes: limits.headers as usize, ..HeadLimits::default() },
+            header_timeout: limits.header_timeout,
+            body_timeout: limits.body_timeout,
+            write_timeout: limits.write_timeout,
+            idle: limits.idle,
+            body_max: limits.body.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The listener's place in its configuration.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One client's connection.
+pub struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) client: SocketAddr,
+    pub(super) shard: Rc<Shard>,
+    /// Deadlines of whatever the connection itself waits for: heads, idleness, writing.
+    pub(super) timer: Timer,
+    /// Bytes behind the current request: the next one, pipelined.
+    leftover: Cell<Option<Chunk>>,
+    /// A receive that was started for the next request while this one was being answered.
+    armed: RefCell<Option<Recv>>,
+    /// Whether the current request's body has not been read to its end.
+    pub(super) is_request_open: Cell<bool>,
+    /// Bytes received and sent in this exchange.
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    /// Waits for a request: may be closed by a drain.
+    pub(super) is_idle: Cell<bool>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, client: SocketAddr, shard: Rc<Shard>) -> Self {
+        Self {
+            stream,
+            client,
+            shard,
+            timer: Timer::new(),
+            leftover: Cell::new(None),
+            armed: RefCell::new(None),
+            is_request_open: Cell::new(false),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+            is_idle: Cell::new(true),
+        }
+    }
+
+    /// The client's socket address.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// A new exchange begins with `received` bytes that are here.
+    pub(super) fn begin_exchange(&self, received: usize) {
+        self.received.set(received as u64);
+        self.sent.set(0);
+        self.is_request_open.set(false);
+    }
+
+    /// Keeps bytes that belong to the next request.
+    pub(super) fn keep(&self, chunk: Chunk) {
+        if !chunk.is_empty() {
+            self.leftover.set(Some(chunk));
+        }
+    }
+
+    pub(super) fn take_kept(&self) -> Option<Chunk> {
+        self.leftover.take()
+    }
+
+    /// The request's body has been read to its end; `rest` lies behind it.
+    pub(super) fn end_request(&self, rest: Option<Chunk>) {
+        self.is_request_open.set(false);
+        if let Some(rest) = rest {
+            self.keep(rest);
+        }
+    }
+
+    /// The next bytes. An empty chunk is the end of the stream.
+    ///
+    /// *Cancel safety*: the receive stays armed and is taken up by the next call.
+    pub(super) async fn receive(&self) -> std::io::Result<Chunk> {
+        let result = std::future::poll_fn(|cx| {
+            let mut armed = self.armed.borrow_mut();
+            let recv = armed.get_or_insert_with(|| self.stream.recv());
+            let polled = std::pin::Pin::new(recv).poll(cx);
+            if polled.is_ready() {
+                *armed = None;
+            }
+            polled
+        })
+        .await;
+        result.map(|buf| {
+            self.received.set(self.received.get() + buf.len() as u64);
+            Chunk::from(buf)
+        })
+    }
+
+    /// Receives within `limit`.
+    pub(super) async fn receive_within(
+        &self,
+        limit: Duration,
+        phase: &'static str,
+    ) -> Result<Chunk, Error> {
+        self.timer.set(runtime::now() + limit);
+        match self.timer.guard(self.receive()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(_)) => Err(Error::ClientClosed),
+            Err(Expired) => Err(Error::ClientTimeout { phase }),
+        }
+    }
+
+    /// Ends when the client has gone away. Watches only after a while, so that a quick exchange
+    /// costs no receive: the usual one is over before the first look.
+    pub(super) async fn gone(&self) {
+        self.timer.set(runtime::now() + WATCH_AFTER);
+        std::future::poll_fn(|cx| self.timer.poll_expired(cx)).await;
+        loop {
+            let kept = self.leftover.take();
+            if kept.is_some() {
+                // The next request is here already: the client is alive, and one buffer is enough.
+                self.leftover.set(kept);
+                return std::future::pending().await;
+            }
+            match self.receive().await {
+                Ok(chunk) if !chunk.is_empty() => self.keep(chunk),
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Sends all of `buf`; the client must take some of it within the write timeout, again and
+    /// again. Gives the buffer back.
+    pub(super) async fn send(
+        &self,
+        buf: impl Into<SendBuf>,
+        listener: &ListenerRules,
+    ) -> Result<SendBuf, Error> {
+        let buf = buf.into();
+        let length = buf.as_slice().len() as u64;
+        let back = send_within(&self.stream, buf, &self.timer, listener.write_timeout).await;
+        match back {
+            Ok(buf) => {
+                self.sent.set(self.sent.get() + length);
+                Ok(buf)
+            }
+            Err((SendError::Closed, _)) => Err(Error::ClientClosed),
+            Err((SendError::Stalled, _)) => {
+                Err(Error::ClientTimeout { phase: "taking the response" })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// Why sending failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendError {
+    /// The connection is gone.
+    Closed,
+    /// Nothing was taken for a whole timeout.
+    Stalled,
+}
+
+/// Sends all of `buf` on `stream`; fails when nothing is taken for `limit`. A buffer that the
+/// kernel still holds is not given back.
+pub(super) async fn send_within(
+    stream: &TcpStream,
+    buf: SendBuf,
+    timer: &Timer,
+    limit: Duration,
+) -> Result<SendBuf, (SendError, Option<SendBuf>)> {
+    timer.set(runtime::now() + limit);
+    let mut send = pin!(stream.send_all(buf));
+    let mut taken_before = None;
+    loop {
+        match timer.guard(&mut send).await {
+            Ok((Ok(()), buf)) => return Ok(buf),
+            Ok((Err(_), buf)) => return Err((SendError::Closed, Some(buf))),
+            Err(Expired) => {
+                // A slow reader may need longer than one timeout for one buffer: only one that
+                // takes nothing at all is given up.
+                let taken = stream.sent_bytes();
+                if taken_before == Some(taken) {
+                    return Err((SendError::Stalled, None));
+                }
+                taken_before = Some(taken);
+                timer.set(runtime::now() + limit);
+            }
+        }
+    }
+}
+
+/// How long an exchange runs before we look whether its client is still there.
+const WATCH_AFTER: Duration = Duration::from_millis(100);

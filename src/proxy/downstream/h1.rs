@@ -1,0 +1,370 @@
+//! HTTP/1.1 clients: one task per connection, one exchange after the other.
+//!
+//! ```text
+//!          ┌────────────── keep-alive ───────────────┐
+//!          ▼                                         │
+//!   idle ─ bytes ─▶ read head ─▶ handler ─▶ write response ─▶ close (linger)
+//!    │                  │ malformed ────────▶ error page ──────▶ close (linger)
+//!    └ idle timeout, end, drain ─▶ close
+//! ```
+//!
+//! The outer future is small and lives as long as the connection; the exchange's future is large
+//! and is leased from the pool for the exchange's time, so an idle connection holds neither heads
+//! nor buffers.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use super::write::{self, Framed};
+use crate::{
+    protocol::{
+        h1::{self, Parsed},
+        http::{self, Framing, Method, RequestHead, Version},
+    },
+    proxy::{
+        Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request,
+        body::{Chunk, Kind},
+        observe::Summary,
+        recycle,
+        request::Arrival,
+        shard::Shard,
+        stats::{ListenerCounters, PerShard},
+        upload,
+        wire::{WireBody, copy_rest},
+    },
+    runtime::{self, Either, PooledFuture, TcpStream, race},
+};
+
+/// Everything that a listener's connections share on one shard. A reload replaces what is inside;
+/// an exchange finishes with what it began with.
+pub struct Service<H> {
+    shard: Rc<Shard>,
+    current: RefCell<Current<H>>,
+}
+
+/// What a config says of a listener, on one shard.
+pub struct Current<H> {
+    /// Answers its requests.
+    pub handler: Rc<H>,
+    /// Its limits and rules.
+    pub listener: Rc<ListenerRules>,
+    /// Is told of each exchange's end.
+    pub observer: Rc<dyn Observe>,
+    /// Counts its connections.
+    pub counters: Arc<PerShard<ListenerCounters>>,
+}
+
+impl<H: Handler + 'static> Service<H> {
+    /// Serves as `current` says.
+    pub fn new(shard: &Rc<Shard>, current: Current<H>) -> Rc<Self> {
+        Rc::new(Self { shard: Rc::clone(shard), current: RefCell::new(current) })
+    }
+
+    /// New exchanges use `current` from now on.
+    pub fn replace(&self, current: Current<H>) {
+        self.current.replace(current);
+    }
+
+    /// Counts at the listener.
+    pub fn count(&self, count: impl FnOnce(&ListenerCounters)) {
+        if let Some(counters) = self.current.borrow().counters.shard(self.shard.id()) {
+            count(counters);
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self: Rc<Self>, stream: TcpStream, client: SocketAddr) {
+        let connection = Rc::new(Connection::new(stream, client, Rc::clone(&self.shard)));
+        let Some(_registered) = self.shard.enter(&connection) else {
+            self.count(|counters| counters.refused.increment());
+            connection.stream.reset_on_close();
+            return;
+        };
+        self.count(|counters| counters.accepted.increment());
+        self.count(|counters| counters.open.add(1));
+        self.run(connection).await;
+        self.count(|counters| counters.open.add(-1));
+    }
+
+    async fn run(self: &Rc<Self>, connection: Rc<Connection>) {
+        while let Some(first) = self.idle(&connection).await {
+            connection.is_idle.set(false);
+            let exchange = exchange(Rc::clone(self), Rc::clone(&connection), first);
+            match PooledFuture::new(exchange).await {
+                Next::Idle => connection.is_idle.set(true),
+                Next::Close => return,
+                Next::Linger => return PooledFuture::new(linger(connection)).await,
+            }
+        }
+    }
+
+    /// Waits for a request's first bytes; none when the connection is over.
+    async fn idle(&self, connection: &Connection) -> Option<Chunk> {
+        if let Some(kept) = connection.take_kept() {
+            return Some(kept);
+        }
+        if self.shard.is_draining() {
+            return None;
+        }
+        let idle = self.current.borrow().listener.idle;
+        let received = connection.receive_within(idle, "idle").await;
+        received.ok().filter(|chunk| !chunk.is_empty())
+    }
+
+    fn parts(&self) -> (Rc<H>, Rc<ListenerRules>, Rc<dyn Observe>) {
+        let current = self.current.borrow();
+        (Rc::clone(&current.handler), Rc::clone(&current.listener), Rc::clone(&current.observer))
+    }
+}
+
+/// What becomes of the connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another request may come.
+    Idle,
+    /// It is over.
+    Close,
+    /// It is over, but the client may still be sending: it must get to read our answer.
+    Linger,
+}
+
+/// One request and its response.
+async fn exchange<H: Handler + 'static>(
+    service: Rc<Service<H>>,
+    connection: Rc<Connection>,
+    first: Chunk,
+) -> Next {
+    let (handler, listener, observer) = service.parts();
+    connection.begin_exchange(first.len());
+    let mut head = Pooled::<RequestHead>::take();
+    let rest = match read_head(&connection, &listener, first, &mut head).await {
+        Ok(rest) => rest,
+        Err(error) => {
+            let failed = Failed { connection: &connection, listener: &listener, error: &error };
+            return failed.refuse(&head, &*observer).await;
+        }
+    };
+    connection.shard.stats().requests.increment();
+    let started = runtime::now();
+    let keeps_alive = h1::request_keeps_alive(&head) && !connection.shard.is_draining();
+    let arrival = Arrival::new(&connection, &listener, &head, started);
+    let body = match body_of(&connection, &listener, &head, rest) {
+        Ok(body) => body,
+        Err(error) => {
+            let failed = Failed { connection: &connection, listener: &listener, error: &error };
+            return failed.refuse(&head, &*observer).await;
+        }
+    };
+    let mut req = Request::new(head, body, arrival);
+    let mut framed = Framed { keeps_alive, status: 0, is_aborted: false };
+    let result = respond(&*handler, &connection, &mut req, &mut framed).await;
+    let error = result.as_ref().err();
+    observer.observe(&Summary::new(&req, &connection, framed.status, error, runtime::now()));
+    match result {
+        Err(_) => Next::Close,
+        Ok(()) if framed.is_aborted => Next::Close,
+        Ok(()) if connection.is_request_open.get() => Next::Linger,
+        Ok(()) if framed.keeps_alive => Next::Idle,
+        Ok(()) => Next::Close,
+    }
+}
+
+/// Asks the handler and writes its answer, or the error's page.
+async fn respond<H: Handler>(
+    handler: &H,
+    connection: &Rc<Connection>,
+    req: &mut Request,
+    framed: &mut Framed,
+) -> Result<(), Error> {
+    let result = if matches!(req.body.kind, Kind::Wire(_)) {
+        // Whoever reads the body notices a client that has gone.
+        handler.handle(req).await
+    } else {
+        match race(handler.handle(req), connection.gone()).await {
+            Either::First(result) => result,
+            Either::Second(()) => return Err(Error::ClientClosed),
+        }
+    };
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error @ Error::ClientClosed) => return Err(error),
+        Err(error) => {
+            let page = req.error_page(&error);
+            // The page's status is the answer; why is the log's.
+            req.trace.failure = Some(error.code());
+            count(connection, &error);
+            page
+        }
+    };
+    let mut upload = response.upload.take();
+    let deadline = req.trace.deadline;
+    let write = write::response(connection, req, response, framed);
+    match deadline {
+        None => upload::beside(&mut upload, write).await?,
+        Some(deadline) => {
+            let timer = runtime::Timer::new();
+            timer.set(deadline);
+            match timer.guard(upload::beside(&mut upload, write)).await {
+                Ok(result) => result?,
+                Err(runtime::Expired) => {
+                    Err(Error::UpstreamTimeout { phase: "the whole exchange" })
+                }
+            }
+        }
+    }
+}
+
+fn count(connection: &Connection, error: &Error) {
+    let stats = connection.shard.stats();
+    match error {
+        Error::ClientTimeout { .. } => stats.client_timeouts.increment(),
+        Error::ClientClosed => stats.client_aborts.increment(),
+        _ => {}
+    }
+}
+
+/// Reads a request's head. What follows it is returned.
+async fn read_head(
+    connection: &Connection,
+    listener: &ListenerRules,
+    first: Chunk,
+    head: &mut RequestHead,
+) -> Result<Option<Chunk>, Error> {
+    let mut buffered = first;
+    let mut is_waiting = false;
+    loop {
+        match h1::parse_request(&buffered, &listener.head_limits, head)? {
+            Parsed::Complete { consumed } => {
+                buffered.advance(consumed);
+                return Ok((!buffered.is_empty()).then_some(buffered));
+            }
+            Parsed::Incomplete => {}
+        }
+        if !is_waiting {
+            // One deadline from the first byte to the head's end: a client that sends a byte
+            // now and then doesn't move it.
+            connection.timer.set(runtime::now() + listener.header_timeout);
+            is_waiting = true;
+        }
+        let more = match connection.timer.guard(connection.receive()).await {
+            Ok(Ok(more)) if !more.is_empty() => more,
+            Ok(_) => return Err(Error::ClientClosed),
+            Err(runtime::Expired) => {
+                return Err(Error::ClientTimeout { phase: "sending the request head" });
+            }
+        };
+        let mut joined = recycle::take_bytes();
+        joined.extend_from_slice(&buffered);
+        joined.extend_from_slice(&more);
+        buffered = joined.into();
+    }
+}
+
+/// The request's body, judged by its head.
+fn body_of(
+    connection: &Rc<Connection>,
+    listener: &ListenerRules,
+    head: &RequestHead,
+    rest: Option<Chunk>,
+) -> Result<Body, Error> {
+    let framing = http::request_framing(head)?;
+    if head.method == Method::Connect && !listener.connect {
+        return Err(Error::ConnectRefused);
+    }
+    match framing {
+        Framing::Length(length) if length > listener.body_max => {
+            connection.is_request_open.set(true);
+            Err(Error::BodyTooLarge { limit: listener.body_max })
+        }
+        Framing::Length(length) => match rest {
+            Some(mut rest) if rest.len() as u64 >= length => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let behind = copy_rest(&rest, length);
+                rest.truncate(length);
+                connection.end_request(behind);
+                Ok(Kind::Whole(rest).into())
+            }
+            None if length == 0 => Ok(Body::from("")),
+            rest => Ok(wire(connection, listener, framing, rest)),
+        },
+        Framing::Chunked => Ok(wire(connection, listener, framing, rest)),
+        _ => {
+            connection.end_request(rest);
+            Ok(Body::empty())
+        }
+    }
+}
+
+fn wire(
+    connection: &Rc<Connection>,
+    listener: &ListenerRules,
+    framing: Framing,
+    rest: Option<Chunk>,
+) -> Body {
+    let connection = Rc::clone(connection);
+    let body =
+        WireBody::of_request(connection, framing, rest, listener.body_max, listener.body_timeout);
+    Kind::Wire(Box::new(body)).into()
+}
+
+/// A request that is refused before a handler sees it.
+struct Failed<'a> {
+    connection: &'a Rc<Connection>,
+    listener: &'a Rc<ListenerRules>,
+    error: &'a Error,
+}
+
+impl Failed<'_> {
+    /// Answers with the error's page, and closes.
+    async fn refuse(&self, head: &RequestHead, observer: &dyn Observe) -> Next {
+        let stats = self.connection.shard.stats();
+        if matches!(self.error, Error::ClientClosed) {
+            return Next::Close;
+        }
+        count(self.connection, self.error);
+        if !matches!(self.error, Error::ClientTimeout { .. }) {
+            stats.bad_requests.increment();
+        }
+        // A malformed head is not to be trusted with anything: the page answers a bare request.
+        let bare = Pooled::<RequestHead>::take();
+        let arrival = Arrival::new(self.connection, self.listener, &bare, runtime::now());
+        let mut req = Request::new(bare, Body::empty(), arrival);
+        if head.version == Version::Http10 {
+            req.version = Version::Http10;
+        }
+        req.trace.failure = Some(self.error.code());
+        let page = req.error_page(self.error);
+        let mut framed = Framed { keeps_alive: false, status: 0, is_aborted: false };
+        let written = write::response(self.connection, &req, page, &mut framed).await;
+        let summary = Summary::new(
+            &req,
+            self.connection,
+            framed.status,
+            written.as_ref().err(),
+            runtime::now(),
+        );
+        observer.observe(&summary);
+        if written.is_ok() { Next::Linger } else { Next::Close }
+    }
+}
+
+/// Closes so that the client can read our last answer: ends our side, then takes what is still on
+/// its way for a moment. A close with unread bytes would be a reset, which destroys the answer in
+/// the client's kernel (RFC 9112 §9.6).
+async fn linger(connection: Rc<Connection>) {
+    if connection.stream.shutdown_write().is_err() {
+        return;
+    }
+    let deadline = runtime::now() + LINGER_TIME;
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        let Some(wait) = deadline.checked_duration_since(runtime::now()) else { return };
+        match connection.receive_within(wait, "closing").await {
+            Ok(chunk) if !chunk.is_empty() => left = left.saturating_sub(chunk.len()),
+            _ => return,
+        }
+    }
+}
+
+/// How long, and for how many bytes, a closed connection is still read.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,7 @@
+//! The client's side: one file per protocol version, and what they share.
+
+mod error_page;
+pub mod h1;
+mod write;
+
+pub(in crate::proxy) use error_page::error_page;

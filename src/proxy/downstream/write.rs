@@ -1,0 +1,186 @@
+//! Writes a response to an HTTP/1.1 client: head, body, framing, the connection's fate.
+//!
+//! What is in memory already leaves with the head in one send. The rest of a body is relayed, piece
+//! by piece. A body that breaks off is never ended properly: the client must see that it is not
+//! whole.
+
+use std::rc::Rc;
+
+use crate::{
+    protocol::{
+        h1::{self, ConnectionHeader},
+        http::{Framing, Method, Status, Version},
+    },
+    proxy::{
+        Body, Connection, Error, Request, Response,
+        body::Kind,
+        connection::SendError,
+        outgoing::{encode_chunk, stream_body},
+        recycle,
+        relay::{RelayError, Sink},
+        tunnel,
+    },
+    runtime::SendBuf,
+};
+
+/// How a response goes out, and what came of it.
+#[derive(Debug)]
+pub(super) struct Framed {
+    /// Whether the connection may carry another request.
+    pub(super) keeps_alive: bool,
+    /// The status that was sent; 0 while none was.
+    pub(super) status: u16,
+    /// The connection became something else, or must not be used again.
+    pub(super) is_aborted: bool,
+}
+
+/// Writes `response` to `connection`.
+pub(super) async fn response(
+    connection: &Rc<Connection>,
+    req: &Request,
+    mut response: Response,
+    framed: &mut Framed,
+) -> Result<(), Error> {
+    let listener = &req.arrival.listener;
+    let framing = framing(req, &response);
+    let is_tunnel = matches!(response.body.kind, Kind::Tunnel(_));
+    framed.keeps_alive &= !is_tunnel && !matches!(framing, Framing::UntilClose);
+    if connection.is_request_open.get() && !response.has_upload {
+        // The rest of the request's body will not be read.
+        framed.keeps_alive = false;
+    }
+    let mut out = recycle::take_bytes();
+    let fate = fate(req, &response, framed);
+    h1::encode_response(response.head(), framing, fate, Some(&connection.shard.date()), &mut out);
+    framed.status = response.status.code();
+    if req.method == Method::Head || matches!(framing, Framing::None | Framing::Described(_)) {
+        let body = response.body.take();
+        if !is_tunnel {
+            drop(body);
+            give(connection.send(out, listener).await?);
+            return Ok(());
+        }
+        response.body = body;
+    }
+    if let Kind::Tunnel(wire) = response.body.kind {
+        give(connection.send(out, listener).await?);
+        framed.is_aborted = true;
+        let idle = wire.idle();
+        if let Some((upstream, early)) = wire.into_upstream() {
+            tunnel::run(connection, listener, upstream, early, idle).await;
+        }
+        return Ok(());
+    }
+    body(connection, req, response.body, framing, out).await.inspect_err(|_| {
+        if matches!(framing, Framing::UntilClose) {
+            // A close is how such a body ends well; only a reset says that it didn't.
+            connection.stream.reset_on_close();
+        }
+    })
+}
+
+/// How the body is delimited for this client.
+fn framing(req: &Request, response: &Response) -> Framing {
+    let status = response.status;
+    let has_no_body = req.method == Method::Head
+        || status == Status::NOT_MODIFIED
+        || status == Status::NO_CONTENT
+        || status.is_informational();
+    if has_no_body || matches!(response.body.kind, Kind::Tunnel(_)) {
+        let described = response.announced_length.or_else(|| match &response.body.kind {
+            Kind::Whole(chunk) => Some(chunk.len() as u64),
+            _ => None,
+        });
+        let may_describe = req.method == Method::Head || status == Status::NOT_MODIFIED;
+        return described.filter(|_| may_describe).map_or(Framing::None, Framing::Described);
+    }
+    match response.body.remaining() {
+        Some(length) => Framing::Length(length),
+        None if req.version == Version::Http10 => Framing::UntilClose,
+        None => Framing::Chunked,
+    }
+}
+
+fn fate(req: &Request, response: &Response, framed: &Framed) -> ConnectionHeader {
+    if response.status == Status::SWITCHING_PROTOCOLS {
+        ConnectionHeader::Upgrade
+    } else if matches!(response.body.kind, Kind::Tunnel(_)) {
+        ConnectionHeader::Implied
+    } else if !framed.keeps_alive {
+        ConnectionHeader::Close
+    } else if req.version == Version::Http10 {
+        ConnectionHeader::KeepAlive
+    } else {
+        ConnectionHeader::Implied
+    }
+}
+
+/// Sends the head in `out` and the body behind it.
+async fn body(
+    connection: &Rc<Connection>,
+    req: &Request,
+    mut body: Body,
+    framing: Framing,
+    mut out: Vec<u8>,
+) -> Result<(), Error> {
+    let listener = &req.arrival.listener;
+    if let Kind::Whole(chunk) = &body.kind
+        && chunk.len() <= JOINED_MAX
+    {
+        out.extend_from_slice(chunk);
+        body = Body::empty();
+        drop(body);
+        give(connection.send(out, listener).await?);
+        return Ok(());
+    }
+    let is_chunked = matches!(framing, Framing::Chunked);
+    let is_ended = join_buffered(&mut body, is_chunked, &mut out)?;
+    give(connection.send(out, listener).await?);
+    if is_ended {
+        return Ok(());
+    }
+    let sink = Sink {
+        stream: &connection.stream,
+        timer: &connection.timer,
+        limit: listener.write_timeout,
+    };
+    let sent = stream_body(body, &sink, framing).await;
+    match sent {
+        Ok(length) => {
+            connection.sent.set(connection.sent.get() + length);
+            Ok(())
+        }
+        Err(RelayError::From(error)) => Err(error),
+        Err(RelayError::To(SendError::Closed)) => Err(Error::ClientClosed),
+        Err(RelayError::To(SendError::Stalled)) => {
+            Err(Error::ClientTimeout { phase: "taking the response" })
+        }
+    }
+}
+
+/// Puts what was received with the response's head behind our head; true when that was all of it.
+fn join_buffered(body: &mut Body, is_chunked: bool, out: &mut Vec<u8>) -> Result<bool, Error> {
+    let Kind::Wire(wire) = &mut body.kind else { return Ok(false) };
+    while out.len() < JOINED_MAX * 2
+        && let Some(chunk) = wire.next_buffered()?
+    {
+        if is_chunked {
+            encode_chunk(&chunk, out);
+        } else {
+            out.extend_from_slice(&chunk);
+        }
+    }
+    if wire.is_ended() && is_chunked {
+        h1::encode_last_chunk(wire.trailers(), out);
+    }
+    Ok(wire.is_ended())
+}
+
+fn give(buf: SendBuf) {
+    if let SendBuf::Vec(bytes) = buf {
+        recycle::give_bytes(bytes);
+    }
+}
+
+/// A body up to this size is copied behind its head: one send instead of two.
+const JOINED_MAX: usize = 16 * 1024;

@@ -1,0 +1,346 @@
+//! Sends a request to an endpoint of an upstream and returns the response's head, its body still
+//! on the wire.
+//!
+//! ```text
+//!   prepare ─▶ pick ─▶ lend ─▶ send head (and a body that is here already) ─▶ read head ─▶ Response
+//!                ▲                    └─ upload: the rest of the body, beside all that follows
+//!                └──────── retry, if it is safe, wanted and within the budget
+//! ```
+//!
+//! What is safe: a request of which nothing was sent, and an idempotent one (RFC 9110 §9.2.2) of
+//! whose response no byte was seen. A request whose body has begun to stream is never repeated.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use super::{
+    body::{Body, Kind},
+    error::Error,
+    forwarded,
+    handler::Handler,
+    head_reader::{HeadFailure, HeadReader},
+    outgoing::Outgoing,
+    request::Request,
+    response::Response,
+    shard::Shard,
+    snapshot::Snapshot,
+    stats::{PerShard, UpstreamCounters},
+    upload::{self, Upload},
+    wire::{UpstreamSide, WireBody},
+};
+use crate::{
+    balance::Tried,
+    config::{Retry, RetryCause, Timeouts},
+    protocol::{
+        h1,
+        http::{self, Framing, Method, Name, Status},
+    },
+    runtime,
+    upstream::{ConnectError, Lent, Outcome, Pool, Upstream},
+};
+
+/// How requests are forwarded.
+#[derive(Debug, Clone, Default)]
+pub struct ForwardOptions {
+    /// How long the upstream may take.
+    pub timeouts: Timeouts,
+    /// When a request is sent once more.
+    pub retry: Retry,
+    /// Whether `Upgrade` (WebSocket) is let through. Default: false, the field is removed.
+    pub upgrade: bool,
+}
+
+/// A handler that forwards to an upstream. One per shard, upstream and set of options.
+pub struct Forward {
+    pool: Rc<Pool>,
+    shard: Rc<Shard>,
+    options: ForwardOptions,
+    index: Option<u32>,
+    counters: Option<Arc<PerShard<UpstreamCounters>>>,
+}
+
+impl Forward {
+    /// Forwards to `upstream`.
+    #[must_use]
+    pub fn new(shard: &Rc<Shard>, upstream: &Arc<Upstream>, options: ForwardOptions) -> Self {
+        Self {
+            pool: shard.pools.open(upstream),
+            shard: Rc::clone(shard),
+            options,
+            index: None,
+            counters: None,
+        }
+    }
+
+    /// Its upstream is the `index`th of `snapshot`: for the log and the counters.
+    #[must_use]
+    pub(super) fn named(mut self, snapshot: &Snapshot, index: usize) -> Self {
+        self.index = u32::try_from(index).ok();
+        self.counters = snapshot.upstream_counters.get(index).map(Arc::clone);
+        self
+    }
+
+    fn counters(&self) -> Option<&UpstreamCounters> {
+        self.counters.as_ref()?.shard(self.shard.id())
+    }
+
+    /// Makes the request fit for another hop.
+    fn prepare(&self, req: &mut Request) -> Result<(), Error> {
+        let wanted = if self.options.upgrade { h1::upgrade_requested(req.head()) } else { None };
+        let wanted = wanted.map(<[u8]>::to_vec);
+        http::strip_request_hops(&mut req.headers)?;
+        if let Some(protocol) = &wanted {
+            req.headers.set("upgrade", protocol)?;
+        }
+        forwarded::apply(req)?;
+        Ok(())
+    }
+
+    /// One attempt at one endpoint.
+    async fn attempt(
+        &self,
+        req: &mut Request,
+        outgoing: &mut Outgoing,
+        index: usize,
+    ) -> Result<Response, Failure> {
+        let timeouts = &self.options.timeouts;
+        let lent = self.pool.lend(index, timeouts.connect).await.map_err(Failure::unsent)?;
+        req.trace.endpoint = Some(lent.endpoint().address);
+        let mut reader = HeadReader::new(&lent);
+        if outgoing.send(&lent, timeouts.first_byte).await.is_err() {
+            // The endpoint may have answered before it closed: a response explains more.
+            outgoing.give_up_upload();
+        }
+        reader.set_deadline(runtime::now() + timeouts.first_byte, req.trace.deadline);
+        let mut upload = outgoing.upload(req, &lent, &mut reader, timeouts.idle).await?;
+        let read = upload::beside(&mut upload, reader.read(&lent, req));
+        match read.await {
+            Ok(Ok(())) => self.respond(req, lent, reader, upload, index),
+            Ok(Err(failure)) => Err(self.blame(&lent, failure, index)),
+            Err(error) => Err(Failure::final_(error)),
+        }
+    }
+
+    /// Reports a failed attempt to the endpoint's outlier detection.
+    fn blame(&self, lent: &Lent, failure: HeadFailure, index: usize) -> Failure {
+        let is_stale =
+            lent.is_reused() && matches!(failure, HeadFailure::Closed { any: false, .. });
+        let (outcome, cause, error) = match failure {
+            HeadFailure::Closed { any: false, source } => {
+                (Outcome::Reset, Some(RetryCause::NoResponse), Error::UpstreamClosed(source))
+            }
+            HeadFailure::Closed { any: true, source } => {
+                (Outcome::Malformed, None, Error::UpstreamClosed(source))
+            }
+            HeadFailure::Timeout { any } => (
+                Outcome::Timeout,
+                (!any).then_some(RetryCause::Timeout),
+                Error::UpstreamTimeout { phase: "waiting for the response head" },
+            ),
+            HeadFailure::Malformed(error) => (Outcome::Malformed, None, Error::BadResponse(error)),
+            HeadFailure::InterimFlood => (Outcome::Malformed, None, Error::InterimFlood),
+            HeadFailure::Client(error) => return Failure::final_(error),
+        };
+        if !is_stale {
+            self.pool.report(index, outcome);
+        }
+        Failure { error, cause, is_unsent: false, is_stale }
+    }
+
+    /// The response, from a head that was read.
+    fn respond(
+        &self,
+        req: &mut Request,
+        lent: Lent,
+        reader: HeadReader,
+        upload: Option<Upload>,
+        index: usize,
+    ) -> Result<Response, Failure> {
+        let (mut head, rest) = reader.into_parts();
+        let now = runtime::now();
+        req.trace.answered = Some(now);
+        if let Some(counters) = self.counters() {
+            counters.first_byte.record(now.saturating_duration_since(req.started()));
+        }
+        let status = head.status;
+        let outcome =
+            if status.is_server_error() { Outcome::ServerError } else { Outcome::Answered };
+        let is_tunnel = status == Status::SWITCHING_PROTOCOLS
+            || (req.method == Method::Connect && status.class() == 2);
+        let upgrade = head.headers.get_known(Name::Upgrade).map(<[u8]>::to_vec);
+        let is_asked = req.method == Method::Connect
+            || (self.options.upgrade && req.headers.get_known(Name::Upgrade).is_some());
+        if is_tunnel && !is_asked {
+            self.pool.report(index, Outcome::Malformed);
+            return Err(Failure::final_(Error::UnaskedUpgrade));
+        }
+        let framing = http::response_framing(&head, req.method).map_err(|error| {
+            self.pool.report(index, Outcome::Malformed);
+            Failure::final_(Error::BadResponse(error))
+        })?;
+        self.pool.report(index, outcome);
+        let announced = head.headers.get_known(Name::ContentLength).and_then(parse_length);
+        let side = UpstreamSide {
+            is_reusable: h1::response_keeps_alive(&head) && !is_tunnel,
+            upload_done: upload.as_ref().map(Upload::done_cell),
+            lent,
+        };
+        http::strip_response_hops(&mut head.headers);
+        let body = if is_tunnel {
+            if let Some(protocol) = upgrade {
+                head.headers
+                    .set("upgrade", &protocol)
+                    .map_err(|error| Failure::final_(error.into()))?;
+            }
+            let wire =
+                WireBody::of_response(side, Framing::UntilClose, rest, self.options.timeouts.idle);
+            Kind::Tunnel(Box::new(wire)).into()
+        } else {
+            response_body(side, framing, rest, self.options.timeouts.idle)
+        };
+        let mut response = Response::from_head(head, body);
+        response.announced_length = announced;
+        response.has_upload = upload.is_some();
+        response.upload = upload;
+        Ok(response)
+    }
+
+    /// Whether another attempt is safe, wanted and within the budget.
+    fn may_retry(
+        &self,
+        req: &Request,
+        outgoing: &Outgoing,
+        cause: Option<RetryCause>,
+        is_unsent: bool,
+    ) -> bool {
+        let retry = &self.options.retry;
+        let is_safe = is_unsent || req.method.is_idempotent();
+        let is_wanted = cause.is_some_and(|cause| retry.on.contains(cause))
+            && req.trace.retries < retry.attempts;
+        let now = runtime::now();
+        if !is_safe || !is_wanted || !outgoing.is_repeatable() {
+            return false;
+        }
+        if req.trace.deadline.is_some_and(|deadline| deadline <= now) {
+            return false;
+        }
+        let is_allowed = self.pool.budget().withdraw(now, retry.budget);
+        if !is_allowed && let Some(counters) = self.counters() {
+            counters.retries_over_budget.increment();
+        }
+        is_allowed
+    }
+}
+
+impl Handler for Forward {
+    async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+        req.trace.upstream = self.index;
+        if let Some(total) = self.options.timeouts.total {
+            req.trace.deadline = Some(req.started() + total);
+        }
+        self.prepare(req)?;
+        let mut outgoing = Outgoing::new(req);
+        self.pool.budget().deposit(runtime::now());
+        let mut tried = Tried::new();
+        let mut is_freshened = false;
+        loop {
+            let Ok(index) = self.pool.pick(&mut tried) else {
+                let upstream = self.pool.upstream().config.name.clone();
+                return Err(Error::NoEndpoint { upstream });
+            };
+            match self.attempt(req, &mut outgoing, index).await {
+                Ok(response) => {
+                    let cause = RetryCause::of_status(response.status.code());
+                    if cause.is_none() || !self.may_retry(req, &outgoing, cause, false) {
+                        return Ok(response);
+                    }
+                }
+                Err(failure) => {
+                    // A kept-alive connection that the endpoint closed while the request was on
+                    // its way says nothing of the endpoint: once, that costs no retry.
+                    let is_free = failure.is_stale
+                        && !is_freshened
+                        && req.method.is_idempotent()
+                        && outgoing.is_repeatable();
+                    if is_free {
+                        is_freshened = true;
+                        tried = Tried::new();
+                        continue;
+                    }
+                    if !self.may_retry(req, &outgoing, failure.cause, failure.is_unsent) {
+                        return Err(failure.error);
+                    }
+                }
+            }
+            req.trace.retries += 1;
+            if let Some(counters) = self.counters() {
+                counters.retries.increment();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let upstream = &self.pool.upstream().config.name;
+        f.debug_struct("Forward").field("upstream", upstream).finish_non_exhaustive()
+    }
+}
+
+/// A failed attempt.
+pub(super) struct Failure {
+    error: Error,
+    /// What a retry would be for; none: not to be retried.
+    cause: Option<RetryCause>,
+    is_unsent: bool,
+    /// A reused connection ended before the first byte of a response.
+    is_stale: bool,
+}
+
+impl Failure {
+    fn unsent(error: ConnectError) -> Self {
+        Self {
+            error: Error::Connect(error),
+            cause: Some(RetryCause::ConnectFailure),
+            is_unsent: true,
+            is_stale: false,
+        }
+    }
+
+    pub(super) fn final_(error: Error) -> Self {
+        Self { error, cause: None, is_unsent: false, is_stale: false }
+    }
+}
+
+/// The body of a response whose head has been read and `rest` behind it.
+fn response_body(
+    side: UpstreamSide,
+    framing: Framing,
+    rest: Option<super::body::Chunk>,
+    idle: Duration,
+) -> Body {
+    match (framing, rest) {
+        (Framing::None, rest) => {
+            // Bytes behind a response without a body belong to nothing we asked for.
+            side.release(rest.is_none());
+            Body::empty()
+        }
+        (Framing::Length(length), Some(mut rest)) if rest.len() as u64 >= length => {
+            let is_clean = rest.len() as u64 == length;
+            rest.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            side.release(is_clean);
+            Kind::Whole(rest).into()
+        }
+        (Framing::Length(0), None) => {
+            side.release(true);
+            Body::from("")
+        }
+        (framing, rest) => {
+            Kind::Wire(Box::new(WireBody::of_response(side, framing, rest, idle))).into()
+        }
+    }
+}
+
+/// A Content-Length that `response_framing` has found valid.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}

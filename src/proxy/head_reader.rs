@@ -1,0 +1,169 @@
+//! Reads a response's head from an upstream connection, interim responses included.
+
+use std::{io, time::Instant};
+
+use super::{body::Chunk, error::Error, recycle, recycle::Pooled, request::Request};
+use crate::{
+    protocol::{
+        h1::{self, ConnectionHeader, HeadLimits, Parsed},
+        http::{self, Framing, ResponseError, ResponseHead, Status, Version},
+    },
+    runtime::{Expired, Timer},
+    upstream::Lent,
+};
+
+/// Why no head could be read.
+#[derive(Debug)]
+pub(super) enum HeadFailure {
+    /// The connection ended; `any`: after some bytes of a response.
+    Closed { any: bool, source: Option<io::Error> },
+    /// The deadline passed.
+    Timeout { any: bool },
+    /// What came isn't a response.
+    Malformed(ResponseError),
+    /// Too many interim responses.
+    InterimFlood,
+    /// An interim response could not be passed on.
+    Client(Error),
+}
+
+/// What ended a [`HeadReader::read_step`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The final head.
+    Final,
+    /// `100 Continue`.
+    Continue,
+}
+
+/// A response head while it is being read.
+#[derive(Debug)]
+pub(super) struct HeadReader {
+    head: Pooled<ResponseHead>,
+    /// Received and not yet understood.
+    buffered: Option<Chunk>,
+    timer: Timer,
+    limits: HeadLimits,
+    any: bool,
+    is_final: bool,
+    interim: u32,
+}
+
+impl HeadReader {
+    pub(super) fn new(_lent: &Lent) -> Self {
+        Self {
+            head: Pooled::take(),
+            buffered: None,
+            timer: Timer::new(),
+            limits: HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, ..HeadLimits::default() },
+            any: false,
+            is_final: false,
+            interim: 0,
+        }
+    }
+
+    pub(super) fn set_deadline(&self, at: Instant, total: Option<Instant>) {
+        self.timer.set(total.map_or(at, |total| total.min(at)));
+    }
+
+    /// Reads up to the final head; passes interim responses on to the client.
+    pub(super) async fn read(&mut self, lent: &Lent, req: &Request) -> Result<(), HeadFailure> {
+        while !self.is_final {
+            self.read_step(lent, req).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads up to the final head or the next `100 Continue`.
+    pub(super) async fn read_step(
+        &mut self,
+        lent: &Lent,
+        req: &Request,
+    ) -> Result<Step, HeadFailure> {
+        loop {
+            if self.parse()? {
+                let status = self.head.status;
+                if !status.is_informational() || status == Status::SWITCHING_PROTOCOLS {
+                    self.is_final = true;
+                    return Ok(Step::Final);
+                }
+                self.interim += 1;
+                if self.interim > INTERIM_MAX {
+                    return Err(HeadFailure::InterimFlood);
+                }
+                if status == Status::CONTINUE {
+                    self.head.clear();
+                    return Ok(Step::Continue);
+                }
+                self.pass_on(req).await?;
+                self.head.clear();
+                continue;
+            }
+            self.receive(lent).await?;
+        }
+    }
+
+    /// Whether a whole head is in `head`.
+    fn parse(&mut self) -> Result<bool, HeadFailure> {
+        let Some(buffered) = &mut self.buffered else { return Ok(false) };
+        match h1::parse_response(buffered, &self.limits, &mut self.head) {
+            Ok(Parsed::Complete { consumed }) => {
+                buffered.advance(consumed);
+                if buffered.is_empty() {
+                    self.buffered = None;
+                }
+                Ok(true)
+            }
+            Ok(Parsed::Incomplete) => Ok(false),
+            Err(error) => Err(HeadFailure::Malformed(error)),
+        }
+    }
+
+    async fn receive(&mut self, lent: &Lent) -> Result<(), HeadFailure> {
+        let any = self.any;
+        let received = match self.timer.guard(lent.recv()).await {
+            Ok(Ok(received)) => received,
+            Ok(Err(source)) => return Err(HeadFailure::Closed { any, source: Some(source) }),
+            Err(Expired) => return Err(HeadFailure::Timeout { any }),
+        };
+        if received.is_empty() {
+            return Err(HeadFailure::Closed { any, source: None });
+        }
+        self.any = true;
+        self.buffered = Some(match self.buffered.take() {
+            None => received.into(),
+            Some(before) => join(&before, &received),
+        });
+        Ok(())
+    }
+
+    /// Sends an interim response to a client that can understand it (RFC 9110 §15.2).
+    async fn pass_on(&mut self, req: &Request) -> Result<(), HeadFailure> {
+        let Some(connection) = &req.arrival.connection else { return Ok(()) };
+        if req.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut bytes = recycle::take_bytes();
+        http::strip_response_hops(&mut self.head.headers);
+        h1::encode_response(&self.head, Framing::None, ConnectionHeader::Implied, None, &mut bytes);
+        let sent = connection.send(bytes, &req.arrival.listener).await;
+        sent.map(|_| ()).map_err(HeadFailure::Client)
+    }
+
+    /// The head, and what was received behind it.
+    pub(super) fn into_parts(self) -> (Pooled<ResponseHead>, Option<Chunk>) {
+        (self.head, self.buffered)
+    }
+}
+
+fn join(before: &[u8], after: &[u8]) -> Chunk {
+    let mut joined = recycle::take_bytes();
+    joined.extend_from_slice(before);
+    joined.extend_from_slice(after);
+    joined.into()
+}
+
+/// Largest response head; above it the upstream gets a 502.
+const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Interim responses before a final one; above it the upstream is taken for broken.
+const INTERIM_MAX: u32 = 32;

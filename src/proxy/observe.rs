@@ -1,0 +1,136 @@
+//! What is told after an exchange's last byte: once, synchronously, on the shard.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use super::{
+    connection::Connection, error::Error, request::Request, shard::Shard, snapshot::Snapshot,
+};
+use crate::{
+    base::access::{AccessFormat, AccessRecord},
+    protocol::http::Name,
+    runtime,
+};
+
+/// Is told of every exchange when it is over.
+pub trait Observe {
+    /// Takes note. Must be quick: the shard waits.
+    fn observe(&self, summary: &Summary<'_>);
+}
+
+/// Takes no note.
+impl Observe for () {
+    fn observe(&self, _summary: &Summary<'_>) {}
+}
+
+/// A finished exchange.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    /// The request, as the filters left it.
+    pub request: &'a Request,
+    /// The status that was sent; 0 when none was.
+    pub status: u16,
+    /// Bytes received from the client, heads included.
+    pub received: u64,
+    /// Bytes sent to the client, heads included.
+    pub sent: u64,
+    /// One word for what failed; none when nothing did.
+    pub failure: Option<&'static str>,
+    /// When it ended.
+    pub now: Instant,
+}
+
+impl<'a> Summary<'a> {
+    pub(super) fn new(
+        request: &'a Request,
+        connection: &Connection,
+        status: u16,
+        error: Option<&Error>,
+        now: Instant,
+    ) -> Self {
+        let stats = connection.shard.stats();
+        match error {
+            Some(Error::ClientTimeout { .. }) => stats.client_timeouts.increment(),
+            Some(Error::ClientClosed) => stats.client_aborts.increment(),
+            _ => {}
+        }
+        let (received, sent) = (connection.received.get(), connection.sent.get());
+        stats.received_bytes.add(received);
+        stats.sent_bytes.add(sent);
+        let failure = request.trace.failure.or_else(|| error.map(Error::code));
+        Self { request, status, received, sent, failure, now }
+    }
+}
+
+/// The observer of a config: counts by route, and writes the access log.
+#[derive(Debug)]
+pub struct Record {
+    snapshot: Arc<Snapshot>,
+    shard: Rc<Shard>,
+}
+
+impl Record {
+    /// Counts into `snapshot`'s routes.
+    #[must_use]
+    pub fn new(snapshot: &Arc<Snapshot>, shard: &Rc<Shard>) -> Self {
+        Self { snapshot: Arc::clone(snapshot), shard: Rc::clone(shard) }
+    }
+
+    fn log(&self, summary: &Summary<'_>, format: &AccessFormat) {
+        let access = self.shard.access.borrow();
+        let Some(access) = &*access else { return };
+        let request = summary.request;
+        let config = &self.snapshot.config;
+        let trace = &request.trace;
+        let id = request.id().text();
+        let name = |index: Option<u32>| index.map(|index| index as usize);
+        let record = AccessRecord {
+            time: runtime::wall_now(),
+            client_ip: request.client_ip(),
+            method: if trace.is_bare { b"" } else { request.method_str().as_bytes() },
+            scheme: request.scheme().as_str(),
+            host: request.host().map(str::as_bytes),
+            path: (!trace.is_bare).then(|| request.path_received().as_bytes()),
+            query: request.query().map(str::as_bytes),
+            version: if trace.is_bare { "" } else { request.version.as_str() },
+            status: summary.status,
+            bytes_in: summary.received,
+            bytes_out: summary.sent,
+            duration: summary.now.saturating_duration_since(request.started()),
+            upstream_duration: trace
+                .answered
+                .map(|at| at.saturating_duration_since(request.started())),
+            listener: request.listener().name(),
+            route: name(trace.route)
+                .and_then(|index| config.routes.get(index))
+                .map(|route| &*route.name),
+            upstream: name(trace.upstream)
+                .and_then(|index| config.upstreams.get(index))
+                .map(|upstream| &*upstream.name),
+            endpoint: trace.endpoint,
+            attempts: if trace.endpoint.is_some() { trace.retries + 1 } else { 0 },
+            request_id: Some(id.as_bytes()),
+            referer: request.headers.get_known(Name::Referer),
+            user_agent: request.headers.get_known(Name::UserAgent),
+            error: summary.failure,
+        };
+        access.log(&record, format);
+    }
+}
+
+impl Observe for Record {
+    fn observe(&self, summary: &Summary<'_>) {
+        let latency = summary.now.saturating_duration_since(summary.request.started());
+        let routes = &self.snapshot.routes;
+        let route = summary.request.trace.route.map_or(routes.len() - 1, |id| id as usize);
+        if let Some(counters) = routes.get(route).and_then(|stats| stats.shard(self.shard.id())) {
+            counters.count(summary.status, latency);
+            counters.bytes_in.add(summary.received);
+            counters.bytes_out.add(summary.sent);
+        }
+        if let Some(log) = &self.snapshot.config.log.access
+            && self.shard.samples(log.sample)
+        {
+            self.log(summary, &log.format);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A request as it goes to an endpoint: its encoded head with a body that is here already, and the
+//! rest of a body that isn't.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use super::{
+    body::{Body, Kind},
+    connection::{SendError, send_within},
+    error::Error,
+    forward::Failure,
+    head_reader::{HeadReader, Step},
+    recycle,
+    relay::{RelayError, Sink, relay},
+    request::Request,
+    upload::{Upload, UploadEnd},
+};
+use crate::{
+    protocol::{h1, http::Framing},
+    runtime::{self, PooledFuture, SendBuf, TcpStream, Timer},
+    upstream::Lent,
+};
+
+/// The bytes of a request.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// The head, and the body when it is here whole. Empty while it is being sent, and after it
+    /// was lost in a failed send.
+    bytes: Vec<u8>,
+    /// The body that is to be streamed behind it.
+    body: Option<Body>,
+    framing: Framing,
+    is_streamed: bool,
+}
+
+impl Outgoing {
+    /// Encodes `req`; takes its body.
+    pub(super) fn new(req: &mut Request) -> Self {
+        let mut body = req.body.take();
+        let framing = match &body.kind {
+            Kind::Empty | Kind::Tunnel(_) => Framing::None,
+            _ => body.remaining().map_or(Framing::Chunked, Framing::Length),
+        };
+        let mut bytes = recycle::take_bytes();
+        h1::encode_request(req.head(), framing, &mut bytes);
+        let is_whole = match &body.kind {
+            Kind::Whole(chunk) if chunk.len() <= JOINED_MAX => {
+                bytes.extend_from_slice(chunk);
+                true
+            }
+            Kind::Empty | Kind::Tunnel(_) => true,
+            _ => false,
+        };
+        let body = (!is_whole).then(|| body.take());
+        Self { bytes, body, framing, is_streamed: false }
+    }
+
+    /// Whether it can be sent once more.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.bytes.is_empty() && !self.is_streamed
+    }
+
+    /// The endpoint takes no more: don't begin to stream.
+    pub(super) fn give_up_upload(&mut self) {
+        self.is_streamed |= self.body.is_some();
+    }
+
+    /// Sends the head, and with it a body that is here.
+    pub(super) async fn send(&mut self, lent: &Lent, limit: Duration) -> Result<(), SendError> {
+        let timer = Timer::new();
+        let bytes = std::mem::take(&mut self.bytes);
+        match send_within(lent.stream(), SendBuf::Vec(bytes), &timer, limit).await {
+            Ok(SendBuf::Vec(bytes)) => {
+                self.bytes = bytes;
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err((error, bytes)) => {
+                if let Some(SendBuf::Vec(bytes)) = bytes {
+                    self.bytes = bytes;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts to stream the body, if there is one. A client that waits for `100 Continue` gets it
+    /// when the upstream says so, or when it says nothing for a while (RFC 9110 §10.1.1).
+    pub(super) async fn upload(
+        &mut self,
+        req: &Request,
+        lent: &Lent,
+        reader: &mut HeadReader,
+        idle: Duration,
+    ) -> Result<Option<Upload>, Failure> {
+        if self.body.is_none() || self.is_streamed {
+            return Ok(None);
+        }
+        if req.arrival.expects_continue {
+            let wait = Timer::new();
+            wait.set(runtime::now() + CONTINUE_WAIT);
+            match wait.guard(reader.read_step(lent, req)).await {
+                Ok(Ok(Step::Final)) => return Ok(None),
+                Ok(Err(_)) => return Ok(None),
+                Ok(Ok(Step::Continue)) | Err(_) => {}
+            }
+            if let Some(connection) = &req.arrival.connection {
+                let go_on = SendBuf::Static(b"HTTP/1.1 100 Continue\r\n\r\n");
+                let sent = connection.send(go_on, &req.arrival.listener).await;
+                sent.map_err(Failure::final_)?;
+            }
+        }
+        let Some(body) = self.body.take() else { return Ok(None) };
+        self.is_streamed = true;
+        let is_done = Rc::new(Cell::new(false));
+        let stream = Rc::clone(lent.stream());
+        let pump = pump(body, stream, self.framing, idle);
+        Ok(Some(Upload::new(PooledFuture::new(pump), is_done)))
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        recycle::give_bytes(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// Streams `body` to `to`.
+async fn pump(body: Body, to: Rc<TcpStream>, framing: Framing, idle: Duration) -> UploadEnd {
+    let timer = Timer::new();
+    let sink = Sink { stream: &to, timer: &timer, limit: idle };
+    match stream_body(body, &sink, framing).await {
+        Ok(_) => UploadEnd::Done,
+        Err(RelayError::From(error)) => UploadEnd::Failed(error),
+        Err(RelayError::To(_)) => UploadEnd::Refused,
+    }
+}
+
+/// Sends the whole of `body` to `sink` in `framing`.
+pub(super) async fn stream_body(
+    mut body: Body,
+    sink: &Sink<'_>,
+    framing: Framing,
+) -> Result<u64, RelayError> {
+    let is_chunked = matches!(framing, Framing::Chunked);
+    if !is_chunked
+        && let Kind::Wire(wire) = &mut body.kind
+        && wire.is_identity()
+    {
+        return relay(wire, sink).await;
+    }
+    let mut moved = 0;
+    let mut left = body.remaining();
+    while let Some(chunk) = body.next().await.map_err(RelayError::From)? {
+        if chunk.is_empty() {
+            continue;
+        }
+        moved += chunk.len() as u64;
+        let buf = if is_chunked {
+            let mut bytes = recycle::take_bytes();
+            encode_chunk(&chunk, &mut bytes);
+            SendBuf::Vec(bytes)
+        } else {
+            let length = chunk.len() as u64;
+            left = match left.map(|left| left.checked_sub(length)) {
+                Some(None) => return Err(RelayError::From(wrong_length())),
+                Some(left) => left,
+                None => None,
+            };
+            chunk.into_send()
+        };
+        let sent = send_within(sink.stream, buf, sink.timer, sink.limit).await;
+        if let SendBuf::Vec(bytes) = sent.map_err(|(error, _)| RelayError::To(error))? {
+            recycle::give_bytes(bytes);
+        }
+    }
+    if !is_chunked {
+        return if left.unwrap_or(0) == 0 {
+            Ok(moved)
+        } else {
+            Err(RelayError::From(wrong_length()))
+        };
+    }
+    let mut bytes = recycle::take_bytes();
+    h1::encode_last_chunk(body.trailers(), &mut bytes);
+    let sent = send_within(sink.stream, SendBuf::Vec(bytes), sink.timer, sink.limit).await;
+    sent.map(|_| moved).map_err(|(error, _)| RelayError::To(error))
+}
+
+/// Writes `data` as one chunk.
+pub(super) fn encode_chunk(data: &[u8], out: &mut Vec<u8>) {
+    h1::encode_chunk_head(data.len() as u64, out);
+    out.extend_from_slice(data);
+    h1::encode_chunk_end(out);
+}
+
+fn wrong_length() -> Error {
+    Error::Internal("a body stream broke its announced length".to_owned())
+}
+
+/// A body up to this size goes out with its head in one send, and may be repeated.
+const JOINED_MAX: usize = 16 * 1024;
+/// How long an upstream may stay silent before the client is told to go on.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);

@@ -1,0 +1,210 @@
+//! A request on its way through the filters.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::{Deref, DerefMut},
+    rc::Rc,
+    time::Instant,
+};
+
+use super::{
+    body::Body,
+    client::{RequestId, Scheme},
+    connection::{Connection, ListenerRules},
+    downstream::error_page,
+    error::Error,
+    forwarded,
+    recycle::Pooled,
+    response::Response,
+};
+use crate::protocol::{h1, http::RequestHead};
+
+/// A request: its head (`req.headers`, `req.path()`, through deref), its body, and who sent it.
+#[derive(Debug)]
+pub struct Request {
+    head: Pooled<RequestHead>,
+    /// The body as it arrives.
+    pub body: Body,
+    pub(super) arrival: Arrival,
+    pub(super) trace: Trace,
+    /// The path as it came, once a rewrite has changed it.
+    path_received: Option<Box<str>>,
+    /// What the final `/*` of the route's path took; set only where a template asks for it.
+    pub(super) path_rest: String,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone)]
+pub(super) struct Arrival {
+    /// None for requests that a program made itself.
+    pub(super) connection: Option<Rc<Connection>>,
+    pub(super) listener: Rc<ListenerRules>,
+    pub(super) client: SocketAddr,
+    /// The client behind trusted proxies.
+    pub(super) client_ip: IpAddr,
+    pub(super) scheme: Scheme,
+    /// The connection comes from a trusted proxy.
+    pub(super) is_trusted: bool,
+    pub(super) id: RequestId,
+    pub(super) started: Instant,
+    /// The client waits for `100 Continue` before it sends its body.
+    pub(super) expects_continue: bool,
+}
+
+/// What the exchange did, for the log and the counters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trace {
+    /// Index of the matched route in the snapshot.
+    pub(super) route: Option<u32>,
+    /// Index of the upstream in the snapshot.
+    pub(super) upstream: Option<u32>,
+    /// The endpoint that answered, or failed last.
+    pub(super) endpoint: Option<SocketAddr>,
+    /// Attempts after the first.
+    pub(super) retries: u32,
+    /// When the upstream's response head was complete.
+    pub(super) answered: Option<Instant>,
+    /// The whole exchange must be over then.
+    pub(super) deadline: Option<Instant>,
+    /// One word for what failed.
+    pub(super) failure: Option<&'static str>,
+    /// There was no head that could be understood.
+    pub(super) is_bare: bool,
+}
+
+impl Arrival {
+    /// A request with `head` on `connection`.
+    pub(super) fn new(
+        connection: &Rc<Connection>,
+        listener: &Rc<ListenerRules>,
+        head: &RequestHead,
+        now: Instant,
+    ) -> Self {
+        let client = forwarded::client(head, connection.client, listener);
+        Self {
+            connection: Some(Rc::clone(connection)),
+            listener: Rc::clone(listener),
+            client: connection.client,
+            client_ip: client.ip,
+            scheme: client.scheme,
+            is_trusted: client.is_trusted,
+            id: connection.shard.next_request_id(),
+            started: now,
+            expects_continue: h1::expects_continue(head),
+        }
+    }
+
+    /// The shard's scratch text, to be given back.
+    pub(super) fn shard_text(&self) -> String {
+        self.connection.as_ref().map(|connection| connection.shard.take_text()).unwrap_or_default()
+    }
+
+    pub(super) fn give_shard_text(&self, text: String) {
+        if let Some(connection) = &self.connection {
+            connection.shard.give_text(text);
+        }
+    }
+}
+
+impl Request {
+    pub(super) fn new(head: Pooled<RequestHead>, body: Body, arrival: Arrival) -> Self {
+        Self {
+            head,
+            body,
+            arrival,
+            trace: Trace::default(),
+            path_received: None,
+            path_rest: String::new(),
+        }
+    }
+
+    /// The client's socket address, as the connection has it.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.arrival.client
+    }
+
+    /// The client's address: the connection's, or what a trusted proxy says of it.
+    #[must_use]
+    pub fn client_ip(&self) -> IpAddr {
+        self.arrival.client_ip
+    }
+
+    /// How the client reached us, or what a trusted proxy says of it.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.arrival.scheme
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> RequestId {
+        self.arrival.id
+    }
+
+    /// When its head was complete.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.arrival.started
+    }
+
+    /// The listener it came by.
+    #[must_use]
+    pub fn listener(&self) -> &ListenerRules {
+        &self.arrival.listener
+    }
+
+    /// Whether the connection comes from one of the listener's `trusted_proxies`.
+    #[must_use]
+    pub fn is_from_trusted_proxy(&self) -> bool {
+        self.arrival.is_trusted
+    }
+
+    /// The path as it came, before any rewrite.
+    #[must_use]
+    pub fn path_received(&self) -> &str {
+        self.path_received.as_deref().unwrap_or_else(|| self.path())
+    }
+
+    /// What the final `/*` of the route's path took, without a leading `/`.
+    pub(super) fn path_rest(&self) -> &str {
+        &self.path_rest
+    }
+
+    /// Replaces the path that is forwarded; [`Request::path_received`] keeps the old one.
+    ///
+    /// # Errors
+    /// `path` doesn't begin with `/`, or holds bytes that a request line cannot.
+    pub fn rewrite_path(&mut self, path: &str) -> Result<(), Error> {
+        let received: Box<str> = self.path().into();
+        self.head.set_path(path).map_err(|error| Error::Internal(error.to_string()))?;
+        self.path_received.get_or_insert(received);
+        Ok(())
+    }
+
+    /// The page that the client gets for `error`: text or JSON, with the request's id.
+    #[must_use]
+    pub fn error_page(&self, error: &Error) -> Response {
+        let format = self.arrival.listener.error_format;
+        error_page(error, self.id(), format, Some(&self.head.headers))
+    }
+
+    /// The head.
+    #[must_use]
+    pub fn head(&self) -> &RequestHead {
+        &self.head
+    }
+}
+
+impl Deref for Request {
+    type Target = RequestHead;
+    fn deref(&self) -> &RequestHead {
+        &self.head
+    }
+}
+
+impl DerefMut for Request {
+    fn deref_mut(&mut self) -> &mut RequestHead {
+        &mut self.head
+    }
+}

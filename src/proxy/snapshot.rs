@@ -1,0 +1,88 @@
+//! One configuration made ready for all shards: built once, never changed, shared.
+//!
+//! A reload builds a whole new snapshot, or none. What did not change is carried over by
+//! identity: endpoints by address, route counters by name, rate tables by name and rate.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    filters::RateTable,
+    stats::{ListenerCounters, PerShard, RouteCounters, UpstreamCounters},
+};
+use crate::{
+    config::{Config, FilterKind},
+    upstream::Upstream,
+};
+
+/// A config with the state that its parts share over all shards.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// As configured.
+    pub config: Config,
+    /// In the order of `config.upstreams`.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// In the order of `config.routes`, and behind them [`NO_ROUTE`].
+    pub routes: Vec<Arc<PerShard<RouteCounters>>>,
+    /// In the order of `config.listeners`.
+    pub listeners: Vec<Arc<PerShard<ListenerCounters>>>,
+    /// In the order of `config.upstreams`.
+    pub upstream_counters: Vec<Arc<PerShard<UpstreamCounters>>>,
+    /// In the order of `config.filters`; none for filters that aren't rate limits.
+    pub rate_tables: Vec<Option<Arc<RateTable>>>,
+    /// Counts configs since the start, from 1.
+    pub generation: u64,
+}
+
+impl Snapshot {
+    /// Builds the snapshot of `config` for `shards` shards.
+    #[must_use]
+    pub fn build(
+        config: Config,
+        shards: usize,
+        now: Instant,
+        previous: Option<&Self>,
+    ) -> Arc<Self> {
+        let upstreams = config.upstreams.iter().map(|upstream| {
+            let before = previous.and_then(|previous| previous.upstream(&upstream.name));
+            Arc::new(Upstream::build(upstream, shards, now, before.map(|kept| &**kept)))
+        });
+        let route_names = config.routes.iter().map(|route| &*route.name).chain([NO_ROUTE]);
+        let listeners = config.listeners.iter().map(|listener| &*listener.name);
+        let rate_tables = config.filters.iter().enumerate().map(|(index, filter)| {
+            let FilterKind::RateLimit { rate, burst } = &filter.kind else { return None };
+            let kept = previous.and_then(|previous| previous.rate_table(&config.filters[index]));
+            Some(kept.unwrap_or_else(|| Arc::new(RateTable::new(*rate, *burst, RATE_CLIENTS, now))))
+        });
+        Arc::new(Self {
+            upstreams: upstreams.collect(),
+            routes: PerShard::carry(route_names, shards, previous.map(|p| &*p.routes)),
+            listeners: PerShard::carry(listeners, shards, previous.map(|p| &*p.listeners)),
+            upstream_counters: PerShard::carry(
+                config.upstreams.iter().map(|upstream| &*upstream.name),
+                shards,
+                previous.map(|p| &*p.upstream_counters),
+            ),
+            rate_tables: rate_tables.collect(),
+            generation: previous.map_or(1, |previous| previous.generation + 1),
+            config,
+        })
+    }
+
+    /// The upstream of that name.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        let index = self.config.upstreams.iter().position(|upstream| upstream.name == name)?;
+        self.upstreams.get(index)
+    }
+
+    /// The table of the same filter in this snapshot.
+    fn rate_table(&self, filter: &crate::config::FilterConfig) -> Option<Arc<RateTable>> {
+        let index = self.config.filters.iter().position(|own| own == filter)?;
+        self.rate_tables.get(index).cloned().flatten()
+    }
+}
+
+/// The name under which requests that matched no route are counted.
+pub const NO_ROUTE: &str = "-";
+/// Clients whose bucket is not full that one rate limit remembers: 65,536 cells, 512 KiB.
+const RATE_CLIENTS: usize = 65_536;

@@ -1,0 +1,133 @@
+//! What the data plane counts. A shard writes its own cache lines only; the control thread reads
+//! all of them and sums.
+
+use std::{sync::Arc, time::Duration};
+
+use crossbeam_utils::CachePadded;
+
+use crate::base::metrics::{Counter, Gauge, Histogram};
+
+/// One shard's counters. One writer: the shard.
+#[derive(Debug, Default)]
+pub struct ShardStats {
+    /// Client connections open now.
+    pub open: Gauge,
+    /// Requests whose head was complete.
+    pub requests: Counter,
+    /// Requests refused as malformed, before any route.
+    pub bad_requests: Counter,
+    /// Clients that stalled within a head, a body or a response.
+    pub client_timeouts: Counter,
+    /// Clients that went away before their response was complete.
+    pub client_aborts: Counter,
+    /// Upgraded connections open now.
+    pub tunnels: Gauge,
+    /// Bytes received from and sent to clients.
+    pub received_bytes: Counter,
+    /// Bytes sent to clients.
+    pub sent_bytes: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Nanoseconds in which the shard did not wait for the kernel.
+    pub busy_nanos: Counter,
+    /// Ring buffers lent out now.
+    pub buffers_in_use: Gauge,
+    /// 256 KiB buffers lent out now.
+    pub leases_in_use: Gauge,
+    /// Operations in the kernel now.
+    pub operations: Gauge,
+    /// Tasks alive now.
+    pub tasks: Gauge,
+    /// Receives that had to wait for a ring buffer.
+    pub buffer_waits: Counter,
+    /// Times the completion queue overflowed.
+    pub cq_overflows: Counter,
+}
+
+/// A named thing's counters, one padded set a shard. Kept over reloads by name.
+#[derive(Debug)]
+pub struct PerShard<T> {
+    /// Whose they are.
+    pub name: String,
+    shards: Box<[CachePadded<T>]>,
+}
+
+impl<T: Default> PerShard<T> {
+    /// Counters for `shards` shards.
+    #[must_use]
+    pub fn new(name: &str, shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            shards: (0..shards).map(|_| CachePadded::default()).collect(),
+        })
+    }
+
+    /// For each of `names` the counters that `previous` has, or new ones.
+    pub(super) fn carry<'a>(
+        names: impl Iterator<Item = &'a str>,
+        shards: usize,
+        previous: Option<&[Arc<Self>]>,
+    ) -> Vec<Arc<Self>> {
+        let kept = |name: &str| previous?.iter().find(|stats| stats.name == name).map(Arc::clone);
+        names.map(|name| kept(name).unwrap_or_else(|| Self::new(name, shards))).collect()
+    }
+
+    /// The counters of `shard`.
+    #[must_use]
+    pub fn shard(&self, shard: u16) -> Option<&T> {
+        self.shards.get(usize::from(shard)).map(|padded| &**padded)
+    }
+
+    /// Every shard's counters.
+    pub fn shards(&self) -> impl Iterator<Item = &T> {
+        self.shards.iter().map(|padded| &**padded)
+    }
+}
+
+/// One listener on one shard.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections open now.
+    pub open: Gauge,
+    /// Connections closed at once because `runtime.max_connections` was reached.
+    pub refused: Counter,
+    /// Accepts that failed.
+    pub accept_errors: Counter,
+}
+
+/// One route on one shard.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    /// Responses by status class: 1xx to 5xx, and at 0 the exchanges without a response.
+    pub classes: [Counter; 6],
+    /// From the complete head to the response's last byte.
+    pub latency: Histogram,
+    /// Bytes received from clients, heads included.
+    pub bytes_in: Counter,
+    /// Bytes sent to clients, heads included.
+    pub bytes_out: Counter,
+}
+
+/// One upstream on one shard.
+#[derive(Debug, Default)]
+pub struct UpstreamCounters {
+    /// Attempts after the first.
+    pub retries: Counter,
+    /// Retries that were safe and wanted, but over the budget.
+    pub retries_over_budget: Counter,
+    /// From the complete request head to the complete response head.
+    pub first_byte: Histogram,
+}
+
+impl RouteCounters {
+    /// Counts one exchange that ended with `status` (0: without a response).
+    pub(super) fn count(&self, status: u16, latency: Duration) {
+        let class = usize::from(status / 100).min(5);
+        if let Some(counter) = self.classes.get(class) {
+            counter.increment();
+        }
+        self.latency.record(latency);
+    }
+}
