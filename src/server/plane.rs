@@ -1,0 +1,369 @@
+//! The control thread's side of a server: starts the shards, holds the running snapshot, carries
+//! out reloads and stops.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Error, Source,
+    listeners::{self, Bound},
+    order::{BoundListener, Driver, Order, Seed, Started, driver_choice},
+    privileges, reload,
+    scope::ShardScope,
+    shard,
+};
+use crate::{
+    config::{self, Config},
+    control::{
+        Control, Node, Phase, Probed, ReloadError, Reloaded, Stop, error_log::ErrorLogHandle,
+        upstreams, view::View,
+    },
+    proxy::{self, Handler, Snapshot, stats::ShardStats},
+    runtime::{Options, mailbox, now_uncached, wall_now_uncached},
+    upstream,
+};
+
+/// Starts everything and runs until the process is told to stop.
+pub(super) fn run<H, F>(
+    config: Config,
+    source: Source,
+    error_log: Option<ErrorLogHandle>,
+    make: F,
+) -> Result<(), Error>
+where
+    H: Handler + 'static,
+    F: Fn(&ShardScope) -> Result<H, proxy::Error> + Clone + Send + 'static,
+{
+    privileges::raise_descriptor_limit();
+    let shards = config.runtime.shards.len();
+    let (control, sinks) = Control::bind(&config.admin, &config.log, shards, error_log)?;
+    let bound = bind_all(&config, &BTreeMap::new(), shards)?;
+    if let Some(user) = &config.runtime.user {
+        privileges::become_user(user)?;
+    }
+    let mut plane = Plane::start(config, source, make, sinks)?;
+    plane.go_live(bound)?;
+    control.run(Box::new(plane))?;
+    Ok(())
+}
+
+/// A running server.
+pub(super) struct Plane {
+    pub(super) source: Source,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) stats: Vec<Arc<ShardStats>>,
+    pub(super) driver: Driver,
+    pub(super) history: History,
+    /// Bound addresses: as configured, and as the kernel has them.
+    pub(super) addresses: BTreeMap<(String, SocketAddr), SocketAddr>,
+    shards: Vec<ShardHandle>,
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+/// How configurations came and went.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) started_at: SystemTime,
+    pub(super) applied_at: SystemTime,
+    pub(super) reloads: u64,
+    pub(super) reloads_failed: u64,
+    pub(super) last_error: Option<String>,
+}
+
+struct ShardHandle {
+    orders: mailbox::Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+impl Plane {
+    /// Starts the shards' threads; none listens yet.
+    fn start<H, F>(
+        config: Config,
+        source: Source,
+        make: F,
+        sinks: Vec<crate::base::access::AccessSink>,
+    ) -> Result<Self, Error>
+    where
+        H: Handler + 'static,
+        F: Fn(&ShardScope) -> Result<H, proxy::Error> + Clone + Send + 'static,
+    {
+        let count = config.runtime.shards.len();
+        let process = process_number();
+        let stats: Vec<_> = (0..count).map(|_| Arc::new(ShardStats::default())).collect();
+        let (started, reports) = mpsc::channel();
+        let mut shards = Vec::with_capacity(count);
+        let parts = upstream::neighbours(count).into_iter().zip(sinks).zip(&config.runtime.shards);
+        for (index, ((neighbours, sink), cpu)) in parts.enumerate() {
+            let seed = Seed {
+                index,
+                cpu: config.runtime.pin.then_some(*cpu),
+                options: options(&config),
+                connections_max: (config.runtime.max_connections as usize).div_ceil(count),
+                process,
+                neighbours,
+                stats: Arc::clone(&stats[index]),
+                access: Some(sink),
+            };
+            shards.push(spawn(seed, make.clone(), started.clone())?);
+        }
+        drop(started);
+        let driver = wait_for_start(&reports, count)?;
+        let now = now_uncached();
+        let snapshot = Snapshot::build(config, count, now, None);
+        let at = wall_now_uncached();
+        Ok(Self {
+            source,
+            snapshot,
+            stats,
+            driver,
+            history: History {
+                started_at: at,
+                applied_at: at,
+                reloads: 0,
+                reloads_failed: 0,
+                last_error: None,
+            },
+            addresses: BTreeMap::new(),
+            shards,
+            phase: Arc::new(watch::Sender::new(Phase::Starting)),
+        })
+    }
+
+    /// Makes every shard serve the first snapshot.
+    fn go_live(&mut self, bound: Vec<Bound>) -> Result<(), Error> {
+        let snapshot = Arc::clone(&self.snapshot);
+        self.prepare(&snapshot)?;
+        self.commit(snapshot, bound);
+        self.phase.send_replace(Phase::Serving);
+        Ok(())
+    }
+
+    /// Has every shard prepare `snapshot`. When one cannot, all forget it.
+    pub(super) fn prepare(&self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        let (reply, answers) = mpsc::channel();
+        let result = self.ask_all(snapshot, reply).and_then(|()| {
+            let mut heard = vec![false; self.shards.len()];
+            for _ in 0..self.shards.len() {
+                let missing = |heard: &[bool]| heard.iter().position(|heard| !heard).unwrap_or(0);
+                let answer = answers
+                    .recv_timeout(PREPARE_WITHIN)
+                    .map_err(|_| Error::ShardLost(missing(&heard)))?;
+                heard[answer.shard] = true;
+                let shard = answer.shard;
+                answer.result.map_err(|source| Error::Handler { shard, source })?;
+            }
+            Ok(())
+        });
+        if result.is_err() {
+            self.tell_all(|| Order::Abort);
+        }
+        result
+    }
+
+    fn ask_all(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        reply: mpsc::Sender<super::order::Prepared>,
+    ) -> Result<(), Error> {
+        for (index, shard) in self.shards.iter().enumerate() {
+            let order = Order::Prepare { snapshot: Arc::clone(snapshot), reply: reply.clone() };
+            shard.orders.send(order).map_err(|_| Error::ShardLost(index))?;
+        }
+        Ok(())
+    }
+
+    /// Has every shard use what it prepared.
+    pub(super) fn commit(&mut self, snapshot: Arc<Snapshot>, bound: Vec<Bound>) {
+        let config = &snapshot.config;
+        self.addresses.retain(|(name, address), _| {
+            config.listeners.iter().any(|own| own.name == *name && own.addresses.contains(address))
+        });
+        let mut per_shard: Vec<Vec<BoundListener>> =
+            self.shards.iter().map(|_| Vec::new()).collect();
+        for bound in bound {
+            self.addresses.insert((bound.listener.clone(), bound.address), bound.local);
+            tracing::info!(listener = bound.listener, address = %bound.local, "listening");
+            for (socket, list) in bound.sockets.into_iter().zip(&mut per_shard) {
+                let name = bound.listener.clone();
+                list.push(BoundListener { name, address: bound.address, socket });
+            }
+        }
+        for (shard, listeners) in self.shards.iter().zip(per_shard) {
+            // A shard that has just prepared has room for one more order.
+            drop(shard.orders.send(Order::Commit { listeners }));
+        }
+        self.snapshot = snapshot;
+    }
+
+    fn tell_all(&self, order: impl Fn() -> Order) {
+        for shard in &self.shards {
+            drop(shard.orders.send(order()));
+        }
+    }
+
+    fn try_reload(&mut self, path: &Path) -> Result<Reloaded, Vec<String>> {
+        let config = config::load(path).map_err(|errors| {
+            errors.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        })?;
+        reload::check(&self.snapshot.config, &config)?;
+        let shards = self.shards.len();
+        let bound =
+            bind_all(&config, &self.addresses, shards).map_err(|error| vec![error.to_string()])?;
+        let changes = reload::changes(&self.snapshot.config, &config);
+        let (admin, log) = (config.admin.clone(), config.log.clone());
+        let warnings = config.warnings.clone();
+        let snapshot = Snapshot::build(config, shards, now_uncached(), Some(&self.snapshot));
+        self.prepare(&snapshot).map_err(|error| vec![error.to_string()])?;
+        let generation = snapshot.generation;
+        self.commit(snapshot, bound);
+        Ok(Reloaded { generation, changes, warnings, admin, log })
+    }
+}
+
+impl Node for Plane {
+    fn view(&self) -> View {
+        super::view::view(self)
+    }
+
+    fn probes(&self) -> Vec<Probed> {
+        self.snapshot.upstreams.iter().flat_map(upstreams::probes).collect()
+    }
+
+    fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let result = match self.source.clone() {
+            Source::File(path) => self.try_reload(&path),
+            Source::Fixed => Err(vec![
+                "there is no file to read again: ringway was started from arguments; \
+                 start it with `ringway run -c FILE` to be able to reload"
+                    .to_owned(),
+            ]),
+        };
+        match result {
+            Ok(reloaded) => {
+                self.history.reloads += 1;
+                self.history.applied_at = wall_now_uncached();
+                self.history.last_error = None;
+                Ok(reloaded)
+            }
+            Err(problems) => {
+                self.history.reloads_failed += 1;
+                self.history.last_error = Some(problems.join("\n"));
+                Err(ReloadError { problems })
+            }
+        }
+    }
+
+    fn stop(&mut self, how: Stop) {
+        let wait = match how {
+            Stop::Drain(wait) => {
+                self.phase.send_replace(Phase::Draining);
+                self.tell_all(|| Order::Drain);
+                wait.unwrap_or(self.snapshot.config.runtime.drain_timeout)
+            }
+            Stop::Now => Duration::ZERO,
+        };
+        let orders: Vec<_> = self.shards.iter().map(|shard| shard.orders.clone()).collect();
+        let stats = self.stats.clone();
+        let phase = Arc::clone(&self.phase);
+        tokio::spawn(async move {
+            let deadline = tokio::time::Instant::now() + wait;
+            while tokio::time::Instant::now() < deadline
+                && stats.iter().any(|shard| shard.open.get() > 0)
+            {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+            for orders in orders {
+                drop(orders.send(Order::Stop));
+            }
+            phase.send_replace(Phase::Stopped);
+        });
+    }
+
+    fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.tell_all(|| Order::Stop);
+        for shard in self.shards.drain(..) {
+            // A shard that panicked has said so on its own.
+            drop(shard.thread.join());
+        }
+    }
+}
+
+fn spawn<H, F>(seed: Seed, make: F, started: mpsc::Sender<Started>) -> Result<ShardHandle, Error>
+where
+    H: Handler + 'static,
+    F: Fn(&ShardScope) -> Result<H, proxy::Error> + Send + 'static,
+{
+    let (orders, inbox) = mailbox::channel(ORDERS_MAX);
+    let thread = thread::Builder::new()
+        .name(format!("ringway-{}", seed.index))
+        .spawn(move || shard::run(seed, make, &started, inbox))
+        .map_err(Error::Thread)?;
+    Ok(ShardHandle { orders, thread })
+}
+
+/// Waits until every shard has a runtime.
+fn wait_for_start(reports: &mpsc::Receiver<Started>, count: usize) -> Result<Driver, Error> {
+    let mut driver = None;
+    for heard in 0..count {
+        let report = reports.recv_timeout(PREPARE_WITHIN).map_err(|_| Error::ShardLost(heard))?;
+        let shard = report.shard;
+        driver = Some(report.result.map_err(|source| Error::Runtime { shard, source })?);
+    }
+    let driver = driver.ok_or(Error::ShardLost(0))?;
+    tracing::info!(driver = ?driver.kind, reason = driver.reason, shards = count, "shards started");
+    Ok(driver)
+}
+
+/// Binds every address that isn't bound yet.
+fn bind_all(
+    config: &Config,
+    bound: &BTreeMap<(String, SocketAddr), SocketAddr>,
+    shards: usize,
+) -> Result<Vec<Bound>, Error> {
+    let each = config
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.addresses.iter().map(move |address| (listener, *address)));
+    each.filter(|(listener, address)| !bound.contains_key(&(listener.name.clone(), *address)))
+        .map(|(listener, address)| listeners::bind(listener, address, shards))
+        .collect()
+}
+
+fn options(config: &Config) -> Options {
+    let runtime = &config.runtime;
+    Options {
+        driver: driver_choice(runtime.io_driver),
+        ring_entries: runtime.ring_entries,
+        buffer_count: runtime.buffers.count,
+        buffer_size: runtime.buffers.size,
+        ..Options::default()
+    }
+}
+
+/// A number that this process's request ids have in common, and an earlier process's haven't.
+fn process_number() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(std::process::id());
+    u32::try_from(random >> 32).unwrap_or(0)
+}
+
+/// A shard answers between two turns of its loop; longer means that it is stuck.
+const PREPARE_WITHIN: Duration = Duration::from_secs(10);
+/// Orders that may wait for a shard.
+const ORDERS_MAX: usize = 64;
+/// How often a drain looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);

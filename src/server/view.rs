@@ -1,0 +1,156 @@
+//! A running server in numbers, for `status` and `/metrics`.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Source, plane::Plane};
+use crate::{
+    base::metrics::HistogramSnapshot,
+    config::{Action, FilterKind},
+    control::{
+        upstreams,
+        view::{ConfigView, FilterView, ListenerView, RouteView, ShardView, UpstreamView, View},
+    },
+    proxy::{
+        NO_ROUTE,
+        stats::{ListenerCounters, PerShard, RouteCounters, ShardStats, UpstreamCounters},
+    },
+    runtime::{DriverKind, now_uncached},
+};
+
+/// Everything of `plane` now.
+pub(super) fn view(plane: &Plane) -> View {
+    let snapshot = &plane.snapshot;
+    let history = &plane.history;
+    let config = ConfigView {
+        source: match &plane.source {
+            Source::File(path) => path.display().to_string(),
+            Source::Fixed => "command line".to_owned(),
+        },
+        generation: snapshot.generation,
+        applied_at: history.applied_at,
+        reloads: history.reloads,
+        reloads_failed: history.reloads_failed,
+        last_error: history.last_error.clone(),
+    };
+    let driver = match plane.driver.kind {
+        DriverKind::IoUring => "io_uring",
+        DriverKind::Epoll => "epoll",
+        DriverKind::Sim => "sim",
+    };
+    View {
+        driver: driver.to_owned(),
+        driver_reason: plane.driver.reason.clone(),
+        started_at: history.started_at,
+        config,
+        listeners: snapshot.listeners.iter().map(|stats| listener(plane, stats)).collect(),
+        shards: shards(plane),
+        routes: snapshot.routes.iter().map(|stats| route(plane, stats)).collect(),
+        upstreams: upstream_views(plane),
+        filters: filters(plane),
+    }
+}
+
+fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
+    let sum = |read: fn(&ListenerCounters) -> u64| stats.shards().map(read).sum();
+    let own = plane.addresses.iter().filter(|((name, _), _)| *name == stats.name);
+    ListenerView {
+        name: stats.name.clone(),
+        addresses: own.map(|(_, local)| *local).collect(),
+        accepted: sum(|counters| counters.accepted.get()),
+        open: sum(|counters| unsigned(counters.open.get())),
+        refused: vec![
+            ("max_connections", sum(|counters| counters.refused.get())),
+            ("accept_error", sum(|counters| counters.accept_errors.get())),
+        ],
+    }
+}
+
+fn shards(plane: &Plane) -> Vec<ShardView> {
+    let runtime = &plane.snapshot.config.runtime;
+    let each = plane.stats.iter().zip(&runtime.shards);
+    each.map(|(stats, cpu)| shard(stats, runtime.pin.then_some(*cpu))).collect()
+}
+
+fn shard(stats: &ShardStats, cpu: Option<usize>) -> ShardView {
+    ShardView {
+        cpu,
+        busy: Duration::from_nanos(stats.busy_nanos.get()),
+        turns: stats.turns.get(),
+        requests: stats.requests.get(),
+        connections: unsigned(stats.open.get()),
+        tasks: unsigned(stats.tasks.get()),
+        ops_in_flight: unsigned(stats.operations.get()),
+        buffers_in_use: unsigned(stats.buffers_in_use.get()),
+        leases_in_use: unsigned(stats.leases_in_use.get()),
+        buffer_waits: stats.buffer_waits.get(),
+        cq_overflows: stats.cq_overflows.get(),
+    }
+}
+
+fn route(plane: &Plane, stats: &Arc<PerShard<RouteCounters>>) -> RouteView {
+    let config = &plane.snapshot.config;
+    let route = config.routes.iter().find(|route| route.name == stats.name);
+    let upstream = route.filter(|_| stats.name != NO_ROUTE).and_then(|route| match route.action {
+        Action::Upstream(index) => config.upstreams.get(index),
+        Action::Respond { .. } | Action::Redirect { .. } => None,
+    });
+    let sum = |read: &dyn Fn(&RouteCounters) -> u64| stats.shards().map(read).sum::<u64>();
+    let mut by_class = [0; 5];
+    for (index, class) in by_class.iter_mut().enumerate() {
+        *class = sum(&|counters| counters.classes[index + 1].get());
+    }
+    let mut latency = HistogramSnapshot::default();
+    for counters in stats.shards() {
+        latency.merge_live(&counters.latency);
+    }
+    RouteView {
+        name: stats.name.clone(),
+        upstream: upstream.map(|upstream| upstream.name.clone()).unwrap_or_default(),
+        by_class,
+        aborted: sum(&|counters| counters.classes[0].get()),
+        latency,
+        bytes_in: sum(&|counters| counters.bytes_in.get()),
+        bytes_out: sum(&|counters| counters.bytes_out.get()),
+    }
+}
+
+fn upstream_views(plane: &Plane) -> Vec<UpstreamView> {
+    let each = plane.snapshot.upstreams.iter().zip(&plane.snapshot.upstream_counters);
+    each.map(|(upstream, stats)| {
+        let sum = |read: fn(&UpstreamCounters) -> u64| stats.shards().map(read).sum();
+        let mut first_byte = HistogramSnapshot::default();
+        for counters in stats.shards() {
+            first_byte.merge_live(&counters.first_byte);
+        }
+        UpstreamView {
+            retries: sum(|counters| counters.retries.get()),
+            retry_budget_exhausted: sum(|counters| counters.retries_over_budget.get()),
+            first_byte,
+            ..upstreams::view(upstream)
+        }
+    })
+    .collect()
+}
+
+fn filters(plane: &Plane) -> Vec<FilterView> {
+    let now = now_uncached();
+    let each = plane.snapshot.config.filters.iter().zip(&plane.snapshot.rate_tables);
+    each.filter_map(|(filter, table)| {
+        let (FilterKind::RateLimit { .. }, Some(table)) = (&filter.kind, table) else {
+            return None;
+        };
+        Some(FilterView {
+            name: filter.name.clone(),
+            kind: "rate_limit",
+            passed: table.passed(),
+            rejected: table.rejected(),
+            entries: table.entries(now) as u64,
+        })
+    })
+    .collect()
+}
+
+/// A gauge that one thread writes is never below 0 for longer than an update takes.
+fn unsigned(gauge: i64) -> u64 {
+    u64::try_from(gauge).unwrap_or(0)
+}
