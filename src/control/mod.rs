@@ -14,6 +14,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod client;
+pub mod demo_upstream;
 pub mod error_log;
 pub mod health_probe;
 pub mod metrics;

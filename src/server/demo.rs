@@ -1,4 +1,114 @@
 //! `ringway demo`: a load balancer over three small upstreams of its own, in one process.
 
-/// Runs the demo.
-pub fn demo() {}
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use super::{Error, Source};
+use crate::{
+    config::{self, Config},
+    control::demo_upstream,
+};
+
+/// A demo that is ready to run: its upstreams serve already.
+#[derive(Debug)]
+pub struct Demo {
+    /// The configuration of the load balancer before them.
+    pub config: Config,
+    /// The same as a user would write it.
+    pub text: String,
+    endpoints: Vec<SocketAddr>,
+    listen: SocketAddr,
+}
+
+impl Demo {
+    /// Starts the three upstreams. The load balancer will listen on `listen`.
+    ///
+    /// # Errors
+    /// No port could be had for an upstream.
+    pub fn prepare(listen: SocketAddr) -> Result<Self, Error> {
+        let start = |(name, port)| demo_upstream::start(name, port).map_err(Error::Thread);
+        let endpoints: Vec<_> = [("a", 9001), ("b", 9002), ("c", 9003)]
+            .map(start)
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        let text = text(listen, &endpoints);
+        let config = config::parse("demo.toml", &text)?;
+        Ok(Self { config, text, endpoints, listen })
+    }
+
+    /// Runs the load balancer until the process is told to stop.
+    ///
+    /// # Errors
+    /// As [`super::run`].
+    pub fn run(self) -> Result<(), Error> {
+        super::run(self.config, Source::Fixed, None)
+    }
+}
+
+impl fmt::Display for Demo {
+    /// What runs where, and what to try.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listen, endpoints, .. } = self;
+        writeln!(f, "ringway demo: one load balancer, three upstreams, one process\n")?;
+        writeln!(f, "  listener    http://{listen}")?;
+        for (name, address) in ["a", "b", "c"].iter().zip(endpoints) {
+            writeln!(f, "  upstream {name}  http://{address}")?;
+        }
+        writeln!(f, "  metrics     http://{DASHBOARD}/metrics")?;
+        writeln!(f, "\nTry, in another terminal:\n")?;
+        writeln!(f, "  # each request goes to the next upstream")?;
+        writeln!(f, "  for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done")?;
+        if let Some(second) = endpoints.get(1) {
+            writeln!(f, "\n  # kill one upstream: nothing fails; it comes back after 20 s")?;
+            writeln!(
+                f,
+                "  curl -s -X POST http://{second}/kill; \
+                 for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done"
+            )?;
+        }
+        writeln!(f, "\n  # what the load balancer counted")?;
+        writeln!(
+            f,
+            "  curl -s http://{DASHBOARD}/metrics | grep -E 'requests_total|retries|health'"
+        )?;
+        writeln!(f, "\nCtrl-C stops it. The configuration it runs is this file:\n")?;
+        for line in self.text.lines() {
+            writeln!(f, "  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The demo's configuration file.
+fn text(listen: SocketAddr, endpoints: &[SocketAddr]) -> String {
+    let endpoints: Vec<_> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
+    let endpoints = endpoints.join(", ");
+    format!(
+        r#"version = 1
+
+[admin]
+dashboard = "{DASHBOARD}"
+
+[listener.web]
+address = "{listen}"
+
+[upstream.app]
+endpoints = [{endpoints}]
+health    = {{ http = "/healthz", interval = "1s", timeout = "500ms", rise = 1, fall = 2 }}
+
+[filter.request-id]
+type = "request_id"
+
+[[route]]
+name     = "all"
+match    = {{ path = "/*" }}
+upstream = "app"
+filters  = ["request-id"]
+"#
+    )
+}
+
+/// Where the demo's metrics are.
+const DASHBOARD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9100);

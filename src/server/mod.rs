@@ -25,11 +25,11 @@ mod view;
 
 use std::path::PathBuf;
 
-pub use demo::demo;
+pub use demo::Demo;
 pub use scope::ShardScope;
 
 use crate::{
-    config::Config,
+    config::{Config, ConfigErrors},
     control::{ControlError, error_log::ErrorLogHandle},
     proxy::{self, Handler, Pipeline},
     runtime,
@@ -93,6 +93,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The demo's own configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
     /// The control thread failed.
     #[error(transparent)]
     Control(#[from] ControlError),
