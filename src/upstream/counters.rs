@@ -30,9 +30,9 @@ pub struct Counters {
     pub malformed: Counter,
     /// Answers of 500 and above.
     pub server_errors: Counter,
-    /// Idle connections got from a neighbour.
+    /// Connections got from a neighbour, asked for or sent because requests waited here.
     pub stolen: Counter,
-    /// Idle connections given to a neighbour.
+    /// Connections given to a neighbour.
     pub given: Counter,
     /// Asks that a neighbour couldn't serve.
     pub refused: Counter,

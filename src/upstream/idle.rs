@@ -50,12 +50,14 @@ impl Connection {
         Self::new(TcpStream::from_owned(socket), uses, seat)
     }
 
-    /// For another shard; `None` when somebody still holds the stream. No operation may be in
-    /// flight.
-    pub(super) fn into_moving(self) -> Option<Moving> {
+    /// For another shard; only its seat when somebody still holds the stream. No operation may be
+    /// in flight.
+    fn into_moving(self) -> Result<Moving, Seat> {
         let Self { stream, uses, seat } = self;
-        let socket = Rc::try_unwrap(stream).ok()?.into_owned();
-        Some(Moving { socket, seat, uses })
+        match Rc::try_unwrap(stream) {
+            Ok(stream) => Ok(Moving { socket: stream.into_owned(), seat, uses }),
+            Err(_) => Err(seat),
+        }
     }
 }
 
@@ -163,8 +165,7 @@ impl EndpointPool {
         };
         if recv.is_none() && self.queue.is_empty() && self.is_full() {
             // Not worth arming a receive only to cancel it.
-            drop(connection);
-            self.lost();
+            self.close(connection);
             return;
         }
         let recv = recv.unwrap_or_else(|| connection.stream.recv());
@@ -199,8 +200,31 @@ impl EndpointPool {
         self.show_idle();
     }
 
-    /// A connection of this shard was closed, or a connect failed: the first waiter may try.
-    pub(super) fn seat_freed(&self) {
+    /// A connection of this shard was closed, or a connect failed: a waiter may open one in its
+    /// seat, here or on another shard.
+    pub(super) fn pass_on(&self, seat: Seat) {
+        let cap = self.rules().connections;
+        if cap.is_some_and(|cap| self.endpoint.connections() > cap) {
+            // A reload lowered the cap.
+            return;
+        }
+        let seat = match self.wanting_neighbour() {
+            Some(neighbour) => match self.mesh.give_seat(neighbour, self.endpoint.id(), seat) {
+                Ok(()) => return,
+                Err(kept) => kept,
+            },
+            None => seat,
+        };
+        self.take_seat(seat);
+    }
+
+    /// Serves the first waiter, if there is one, with a seat.
+    pub(super) fn take_seat(&self, seat: Seat) {
+        drop(self.serve(Grant::Seat(seat)));
+    }
+
+    /// Looks for seats that became free elsewhere while requests wait here.
+    pub(super) fn look_for_seats(&self) {
         while !self.queue.is_empty() {
             let Some(seat) = Seat::take(&self.endpoint, self.rules().connections) else { return };
             let unwanted = self.serve(Grant::Seat(seat));
@@ -221,13 +245,10 @@ impl EndpointPool {
             }
             match recv.cancel().await {
                 Ok(None) => match connection.into_moving() {
-                    Some(moving) => return Some(moving),
-                    None => self.lost(),
+                    Ok(moving) => return Some(moving),
+                    Err(seat) => self.lost(seat),
                 },
-                Ok(Some(_)) | Err(_) => {
-                    drop(connection);
-                    self.lost();
-                }
+                Ok(Some(_)) | Err(_) => self.close(connection),
             }
         }
         None
@@ -276,7 +297,7 @@ impl EndpointPool {
     /// starves while another passes its connections round among its own.
     fn wanting_neighbour(&self) -> Option<usize> {
         // One load of a line that is written only while requests wait.
-        if self.endpoint.pending() == 0 || self.rules().share == Share::Off {
+        if self.endpoint.pending() == 0 {
             return None;
         }
         let neighbour = self.endpoint.neediest_but(self.mesh.shard)?;
@@ -285,10 +306,24 @@ impl EndpointPool {
         is_its_turn.then_some(neighbour)
     }
 
+    /// Gives a connection to a neighbour; `None` when it is gone. Without sharing it is closed,
+    /// so that the neighbour can open one in its seat.
     fn send_away(&self, connection: Connection, neighbour: usize) -> Option<Connection> {
-        let Some(moving) = connection.into_moving() else {
-            self.lost();
+        if self.rules().share == Share::Off {
+            let Connection { stream, seat, .. } = connection;
+            drop(stream);
+            self.count_discarded();
+            if let Err(kept) = self.mesh.give_seat(neighbour, self.endpoint.id(), seat) {
+                self.take_seat(kept);
+            }
             return None;
+        }
+        let moving = match connection.into_moving() {
+            Ok(moving) => moving,
+            Err(seat) => {
+                self.lost(seat);
+                return None;
+            }
         };
         match self.mesh.give(neighbour, self.endpoint.id(), UNASKED, moving) {
             Ok(()) => {
@@ -307,14 +342,19 @@ impl EndpointPool {
 
     pub(super) fn discard(&self, connection: Connection, recv: Recv) {
         drop(recv);
-        drop(connection);
-        self.lost();
+        self.close(connection);
     }
 
-    /// A connection is gone; its seat is free by now.
-    fn lost(&self) {
+    fn close(&self, connection: Connection) {
+        let Connection { stream, seat, .. } = connection;
+        drop(stream);
+        self.lost(seat);
+    }
+
+    /// A connection is gone, its seat is left.
+    fn lost(&self, seat: Seat) {
         self.count_discarded();
-        self.seat_freed();
+        self.pass_on(seat);
     }
 
     /// Shows neighbours how many wait here.

@@ -122,8 +122,8 @@ impl LocalSeat {
 
 impl Drop for LocalSeat {
     fn drop(&mut self) {
-        if self.seat.take().is_some() {
-            self.pool.seat_freed();
+        if let Some(seat) = self.seat.take() {
+            self.pool.pass_on(seat);
         }
     }
 }

@@ -75,12 +75,20 @@ impl Pools {
         pools
     }
 
-    /// Opens an upstream on this shard: once per snapshot, not per request.
+    /// Opens an upstream on this shard: once per snapshot, not per request. Opened again, it is
+    /// the same pool as long as somebody holds it, so that all routes to it take turns together.
     ///
     /// Endpoints that the snapshot took over from the one before keep their connections here;
     /// the pool's settings and limits are the newest snapshot's for all.
     #[must_use]
     pub fn open(&self, upstream: &Arc<Upstream>) -> Rc<Pool> {
+        let opened =
+            self.open.borrow().iter().rev().find_map(|pool| {
+                pool.upgrade().filter(|pool| Arc::ptr_eq(&pool.upstream, upstream))
+            });
+        if let Some(opened) = opened {
+            return opened;
+        }
         let config = &upstream.config;
         let shard = self.mesh.shard;
         let balancer = match config.balance {
@@ -150,6 +158,11 @@ impl Pools {
                 // An endpoint that was removed meanwhile: the connection closes.
                 if let (Some(late), Some(pool)) = (late, self.find(endpoint)) {
                     pool.take_in(late);
+                }
+            }
+            Message::Seat { endpoint, seat } => {
+                if let Some(pool) = self.find(endpoint) {
+                    pool.take_seat(seat);
                 }
             }
             Message::Refuse { serial } => {
@@ -323,7 +336,7 @@ fn watch_queue(pool: &Rc<EndpointPool>) {
     let _detached = spawn(async move {
         loop {
             sleep(QUEUE_LOOK_EVERY).await;
-            pool.seat_freed();
+            pool.look_for_seats();
             if pool.queue.is_empty() {
                 break;
             }

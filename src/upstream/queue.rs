@@ -101,10 +101,7 @@ impl Drop for Waiting<'_> {
         self.upstream.leave_queue();
         match self.place.take() {
             Some(Grant::Connection(connection, recv)) => self.pool.put(connection, recv),
-            Some(Grant::Seat(seat)) => {
-                drop(seat);
-                self.pool.seat_freed();
-            }
+            Some(Grant::Seat(seat)) => self.pool.pass_on(seat),
             None => {}
         }
     }

@@ -13,7 +13,8 @@
 //! shards is exact, and closes itself if the mailbox is dropped.
 //!
 //! A `Give` without a question (`serial` 0) is the other direction: a shard that gets a
-//! connection back while requests wait for one elsewhere sends it there.
+//! connection back while requests wait for one elsewhere sends it there. `Seat` is the same for
+//! a connection that was closed: the right to open one in its place.
 
 use super::{
     endpoint::{EndpointId, Seat},
@@ -55,6 +56,7 @@ pub(super) enum Message {
     Ask { endpoint: EndpointId, from: usize, serial: u64 },
     Give { endpoint: EndpointId, serial: u64, connection: Moving },
     Refuse { serial: u64 },
+    Seat { endpoint: EndpointId, seat: Seat },
 }
 
 /// A connection between two shards: belongs to neither, holds its seat.
@@ -112,6 +114,19 @@ impl Mesh {
     ) -> Result<(), Moving> {
         match self.send(to, Message::Give { endpoint, serial, connection }) {
             Err(Message::Give { connection, .. }) => Err(connection),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the right to open a connection; gives it back when the mailbox is full.
+    pub(super) fn give_seat(
+        &self,
+        to: usize,
+        endpoint: EndpointId,
+        seat: Seat,
+    ) -> Result<(), Seat> {
+        match self.send(to, Message::Seat { endpoint, seat }) {
+            Err(Message::Seat { seat, .. }) => Err(seat),
             _ => Ok(()),
         }
     }

@@ -393,6 +393,7 @@ fn a_reload_keeps_connections_and_closes_those_of_removed_endpoints() {
         let before =
             Arc::new(Upstream::build(&config([goes.address, stays.address]), 1, now(), None));
         let old = pools.open(&before);
+        assert!(Rc::ptr_eq(&old, &pools.open(&before)));
         let kept = old.lend(1, CONNECT).await.unwrap();
         exchange(&kept).await;
         let kept_port = port(&kept);

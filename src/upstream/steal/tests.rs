@@ -431,30 +431,59 @@ fn load_that_moves_to_another_shard_takes_its_connections_along() {
     );
 }
 
+/// Loads both shards with one connection between them; neither may be far behind the other.
+fn take_turns(configure: fn(UpstreamConfig) -> UpstreamConfig, check: fn(&Totals)) {
+    const CLIENTS: usize = 4;
+    const REQUESTS: usize = 50;
+    let body = |shard: usize| {
+        move |mut place: Shard| -> Running {
+            Box::pin(async move {
+                place.meet().await;
+                place.load(CLIENTS, REQUESTS).await;
+                let endpoint = &place.pool.upstream().endpoints[0];
+                assert!(endpoint.connections() <= 1);
+                let others = endpoint.counters(1 - shard).unwrap().requests.get();
+                let others = usize::try_from(others).unwrap();
+                assert!(others >= CLIENTS * REQUESTS / 4, "the other one had {others}");
+                place.meet().await;
+                let totals = place.totals();
+                assert_eq!(totals.queue_timeouts, 0, "{totals:?}");
+                assert_eq!(totals.requests, 2 * (CLIENTS * REQUESTS) as u64);
+                check(&totals);
+            })
+        }
+    };
+    on_two_shards(configure, &body(0), &body(1));
+}
+
+fn only_one(config: UpstreamConfig) -> UpstreamConfig {
+    let limits = UpstreamLimits {
+        connections: Some(1),
+        queue_timeout: Duration::from_secs(20),
+        ..UpstreamLimits::default()
+    };
+    UpstreamConfig { limits, ..config }
+}
+
 #[test]
 fn shards_take_turns_with_the_only_connection() {
-    fn body(mut shard: Shard) -> Running {
-        Box::pin(async move {
-            shard.meet().await;
-            shard.load(4, 50).await;
-            assert!(shard.pool.upstream().endpoints[0].connections() <= 1);
-            shard.meet().await;
-            let totals = shard.totals();
-            assert_eq!(totals.queue_timeouts, 0, "{totals:?}");
-            assert_eq!(totals.requests, 400);
-            assert!(totals.connects <= 2, "{totals:?}");
-        })
-    }
-    on_two_shards(
-        |config| {
-            let limits = UpstreamLimits {
-                connections: Some(1),
-                queue_timeout: Duration::from_secs(20),
-                ..UpstreamLimits::default()
-            };
-            UpstreamConfig { limits, ..config }
-        },
-        &body,
-        &body,
-    );
+    take_turns(only_one, |totals| assert!(totals.connects <= 2, "{totals:?}"));
+}
+
+#[test]
+fn shards_take_turns_with_the_only_seat_when_connections_do_not_last() {
+    let once = |config| {
+        let pool = PoolConfig { max_reuse: Some(1), ..PoolConfig::default() };
+        UpstreamConfig { pool, ..only_one(config) }
+    };
+    take_turns(once, |totals| assert_eq!(totals.reused, 0, "{totals:?}"));
+}
+
+#[test]
+fn shards_that_share_nothing_take_turns_with_the_only_seat() {
+    let apart = |config| {
+        let pool = PoolConfig { share: Share::Off, ..PoolConfig::default() };
+        UpstreamConfig { pool, ..only_one(config) }
+    };
+    take_turns(apart, |totals| assert_eq!(totals.stolen, 0, "{totals:?}"));
 }
