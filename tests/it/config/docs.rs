@@ -11,22 +11,9 @@ const DOCS: &str = include_str!("../../../docs/CONFIG.md");
 #[test]
 fn every_key_is_documented_and_every_documented_key_exists() {
     let mut documented = BTreeSet::new();
-    // A comment before a table tells whose keys it has.
-    let mut tables: Vec<&str> = Vec::new();
-    for line in DOCS.lines() {
-        if let Some(comment) = line.strip_prefix("<!-- keys:") {
-            tables = comment.trim_end_matches("-->").trim().split(", ").collect();
-        } else if line.is_empty() {
-            tables.clear();
-        } else if let Some(row) = line.strip_prefix("| `")
-            && !row.contains("Default")
-        {
-            let key = row.split('`').next().unwrap();
-            for table in &tables {
-                let fresh = documented.insert(format!("{table}: {key}"));
-                assert!(fresh, "{table}: {key} is there twice");
-            }
-        }
+    for row in rows() {
+        let key = format!("{}: {}", row.table, row.key);
+        assert!(documented.insert(key.clone()), "{key} is there twice");
     }
     let mut known = BTreeSet::new();
     for schema in config::schemas() {
@@ -36,6 +23,25 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     assert!(missing.is_empty(), "not in docs/CONFIG.md: {missing:?}");
     let unknown: Vec<_> = documented.difference(&known).collect();
     assert!(unknown.is_empty(), "in docs/CONFIG.md, but unknown: {unknown:?}");
+}
+
+/// Writing a documented default into a file changes nothing.
+#[test]
+fn every_documented_default_is_the_default() {
+    let mut defaults = 0;
+    for row in rows() {
+        let Some(default) = row.default.strip_prefix('`').and_then(|text| text.strip_suffix('`'))
+        else {
+            continue;
+        };
+        let (_, before) = BEFORE.iter().find(|(table, _)| *table == row.table).unwrap();
+        let without = read(&format!("{FRAME}{before}"));
+        let with = read(&format!("{FRAME}{before}{} = {default}\n", row.key));
+        assert!(without.is_ok(), "{row:?}: {without:?}");
+        assert_eq!(with, without, "{row:?}");
+        defaults += 1;
+    }
+    assert!(defaults >= 40, "{defaults}");
 }
 
 #[test]
@@ -61,3 +67,72 @@ fn every_refused_key_is_listed() {
         }
     }
 }
+
+/// A row of a table of keys.
+#[derive(Debug)]
+struct Row {
+    table: &'static str,
+    key: &'static str,
+    default: &'static str,
+}
+
+/// A comment before a table tells whose keys it has.
+fn rows() -> Vec<Row> {
+    let mut tables: Vec<&str> = Vec::new();
+    let mut rows = Vec::new();
+    for line in DOCS.lines() {
+        if let Some(comment) = line.strip_prefix("<!-- keys:") {
+            tables = comment.trim_end_matches("-->").trim().split(", ").collect();
+        } else if line.is_empty() {
+            tables.clear();
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let (key, rest) = row.split_once("` |").unwrap();
+            let default = rest.split('|').next().unwrap().trim();
+            if default != "Default" {
+                rows.extend(tables.iter().map(|table| Row { table, key, default }));
+            }
+        }
+    }
+    rows
+}
+
+/// For each table with defaults: a file up to the place where a key of it can be added.
+const BEFORE: &[(&str, &str)] = &[
+    ("runtime", "[runtime]\n"),
+    ("runtime.buffers", "[runtime.buffers]\n"),
+    ("log", "[log]\n"),
+    ("log.access", "[log.access]\npath = 'stdout'\n"),
+    ("log.error", "[log.error]\n"),
+    ("listener.NAME", "[listener.x]\naddress = '127.0.0.1:9'\n"),
+    ("listener.NAME.limits", "[listener.x]\naddress = '127.0.0.1:9'\n[listener.x.limits]\n"),
+    ("route", "[[route]]\nname = 'x'\nmatch.path = '/x'\nupstream = 'rest'\n"),
+    ("route.respond", "[[route]]\nname = 'x'\nmatch.path = '/x'\n[route.respond]\n"),
+    ("route.redirect", "[[route]]\nname = 'x'\nmatch.path = '/x'\n[route.redirect]\nto = '/y'\n"),
+    (
+        "route.headers.request",
+        "[[route]]\nname = 'x'\nupstream = 'rest'\n[route.headers.request]\n",
+    ),
+    (
+        "route.headers.response",
+        "[[route]]\nname = 'x'\nupstream = 'rest'\n[route.headers.response]\n",
+    ),
+    ("route.timeouts", "[[route]]\nname = 'x'\nupstream = 'rest'\n[route.timeouts]\n"),
+    ("route.retry", "[[route]]\nname = 'x'\nupstream = 'rest'\n[route.retry]\n"),
+    ("upstream.NAME", "[upstream.x]\nendpoints = ['10.0.0.1:80']\n"),
+    ("upstream.NAME.endpoints", "[[upstream.x.endpoints]]\naddress = '10.0.0.1:80'\n"),
+    (
+        "upstream.NAME.balance",
+        "[upstream.x]\nendpoints = ['10.0.0.1:80']\n[upstream.x.balance]\npolicy = 'least_request'\n",
+    ),
+    ("upstream.NAME.pool", "[upstream.x]\nendpoints = ['10.0.0.1:80']\n[upstream.x.pool]\n"),
+    ("upstream.NAME.limits", "[upstream.x]\nendpoints = ['10.0.0.1:80']\n[upstream.x.limits]\n"),
+    (
+        "upstream.NAME.health",
+        "[upstream.x]\nendpoints = ['10.0.0.1:80']\n[upstream.x.health]\nhttp = '/'\n",
+    ),
+    ("upstream.NAME.outlier", "[upstream.x]\nendpoints = ['10.0.0.1:80']\n[upstream.x.outlier]\n"),
+    ("filter.NAME (request_id)", "[filter.x]\ntype = 'request_id'\n"),
+    ("filter.NAME (rate_limit)", "[filter.x]\ntype = 'rate_limit'\nrate = '1/s'\n"),
+    ("filter.NAME.request", "[filter.x]\ntype = 'headers'\n[filter.x.request]\n"),
+    ("filter.NAME.response", "[filter.x]\ntype = 'headers'\n[filter.x.response]\n"),
+];

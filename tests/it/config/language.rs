@@ -172,6 +172,27 @@ fn priority_or_another_listener_resolves_a_tie() {
     assert!(read(&format!("{LEAST}listener = 'web'\n{second}{other}")).is_err());
 }
 
+#[test]
+fn ten_thousand_routes_are_read_in_a_moment() {
+    let mut text = LEAST.to_owned();
+    for index in 0..9_999 {
+        text.push_str(&format!(
+            "[[route]]\nname = 'r{index}'\nmatch = {{ path = '/r{index}/*', method = 'GET' }}\nupstream = 'u{}'\n",
+            index % 1_000
+        ));
+    }
+    for index in 0..1_000 {
+        text.push_str(&format!(
+            "[upstream.u{index}]\nendpoints = ['10.0.0.1:80', '10.0.0.2:80']\n"
+        ));
+    }
+    let config = read(&text).unwrap();
+    assert_eq!(config.routes.len(), 10_000);
+    assert!(config.warnings.len() <= 1, "{:?}", config.warnings);
+    let more = format!("{text}[[route]]\nname = 'more'\nrespond = {{}}\n");
+    assert!(read(&more).unwrap_err().contains("more than 10000 routes"));
+}
+
 fn scenario(limits: &str, upstream: &str, routes: &str) -> Config {
     let text = format!(
         "version = 1

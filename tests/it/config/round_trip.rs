@@ -32,7 +32,7 @@ fn a_run_without_a_file_comes_back() {
 fn any_config_comes_back() {
     for seed in 0..500 {
         let mut random = Random::new(seed);
-        let config = config(&mut random);
+        let config = random_config(&mut random);
         let text = render(&config);
         let mut back = read(&text).unwrap_or_else(|errors| panic!("seed {seed}: {errors}\n{text}"));
         back.warnings.clear();
@@ -42,7 +42,8 @@ fn any_config_comes_back() {
     }
 }
 
-fn config(random: &mut Random) -> Config {
+/// A valid configuration of any kind, without warnings in it.
+pub(super) fn random_config(random: &mut Random) -> Config {
     let listeners: Vec<ListenerConfig> =
         (0..1 + random.below(3)).map(|index| listener(random, index)).collect();
     let upstreams: Vec<UpstreamConfig> =
