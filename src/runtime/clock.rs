@@ -84,7 +84,7 @@ impl Clock {
     }
 
     /// Moves a virtual clock.
-    #[cfg(any())]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn jump(&self, to: Duration) {
         debug_assert!(self.is_virtual, "real time isn't ours to move");
         self.now.set(self.epoch + to);

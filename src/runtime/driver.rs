@@ -14,7 +14,7 @@
 
 use std::{io, net::SocketAddr, os::fd::RawFd, time::Duration};
 
-#[cfg(any())]
+#[cfg(any(test, feature = "sim"))]
 use crate::runtime::sim::Sim;
 use crate::runtime::{
     DriverKind, ListenOptions, buffers::Pool, epoll::Epoll, ring::Ring, sys, sys::SocketAddress,
@@ -159,7 +159,7 @@ pub(crate) enum Wait {
 pub(crate) enum Driver {
     Ring(Box<Ring>),
     Epoll(Box<Epoll>),
-    #[cfg(any())]
+    #[cfg(any(test, feature = "sim"))]
     Sim(Box<Sim>),
 }
 
@@ -169,7 +169,7 @@ macro_rules! each {
         match $driver {
             Driver::Ring($d) => $call,
             Driver::Epoll($d) => $call,
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Driver::Sim($d) => $call,
         }
     };
@@ -180,7 +180,7 @@ impl Driver {
         match self {
             Self::Ring(_) => DriverKind::IoUring,
             Self::Epoll(_) => DriverKind::Epoll,
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(_) => DriverKind::Sim,
         }
     }
@@ -224,7 +224,7 @@ impl Driver {
         match self {
             Self::Ring(_) => {}
             Self::Epoll(epoll) => epoll.release(fd),
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(_) => {}
         }
     }
@@ -238,7 +238,7 @@ impl Driver {
     }
 
     /// The simulated network, if that is what runs.
-    #[cfg(any())]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn sim(&mut self) -> Option<&mut Sim> {
         match self {
             Self::Sim(sim) => Some(sim),
@@ -249,12 +249,15 @@ impl Driver {
 
 /// Socket calls that complete at once. The simulation answers them itself; the real drivers share
 /// the kernel's.
-#[expect(clippy::needless_pass_by_ref_mut, reason = "the simulation needs it")]
+#[cfg_attr(
+    not(any(test, feature = "sim")),
+    expect(clippy::needless_pass_by_ref_mut, reason = "the simulation needs it")
+)]
 impl Driver {
     /// A bound and listening socket.
     pub(crate) fn listen(&mut self, at: SocketAddr, options: &ListenOptions) -> io::Result<RawFd> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.listen(at, options),
             _ => sys::listen(at, options),
         }
@@ -263,7 +266,7 @@ impl Driver {
     /// A socket fit to connect to `to`.
     pub(crate) fn socket(&mut self, to: SocketAddr) -> io::Result<RawFd> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.socket(to),
             _ => sys::socket(to),
         }
@@ -272,7 +275,7 @@ impl Driver {
     /// Sends FIN after what was sent before.
     pub(crate) fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.shutdown_write(fd),
             _ => sys::shutdown_write(fd),
         }
@@ -281,7 +284,7 @@ impl Driver {
     /// Makes the close a reset.
     pub(crate) fn reset_on_close(&mut self, fd: RawFd) -> io::Result<()> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.reset_on_close(fd),
             _ => sys::reset_on_close(fd),
         }
@@ -289,7 +292,7 @@ impl Driver {
 
     pub(crate) fn peer_addr(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.peer_addr(fd),
             _ => sys::peer_addr(fd),
         }
@@ -297,7 +300,7 @@ impl Driver {
 
     pub(crate) fn local_addr(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.local_addr(fd),
             _ => sys::local_addr(fd),
         }
@@ -306,7 +309,7 @@ impl Driver {
     /// Accepts one connection that is waiting already, or `None`.
     pub(crate) fn accept_now(&mut self, fd: RawFd) -> io::Result<Option<RawFd>> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.accept_now(fd),
             _ => sys::accept_now(fd),
         }
@@ -315,7 +318,7 @@ impl Driver {
     /// Bytes that the kernel has taken for sending so far, where it can tell.
     pub(crate) fn bytes_taken(&self, fd: RawFd) -> Option<u64> {
         match self {
-            #[cfg(any())]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim(_) => None,
             _ => sys::bytes_taken(fd),
         }

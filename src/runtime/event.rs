@@ -32,3 +32,21 @@ impl EventFd {
         let _ = unsafe { libc::write(self.fd(), (&raw const one).cast(), size_of::<u64>()) };
     }
 }
+
+/// Waits until another thread has signalled. False after `limit`.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn wait(fd: RawFd, limit: std::time::Duration) -> bool {
+    let mut request = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: one request, valid for the call.
+    unsafe { libc::poll(&raw mut request, 1, limit) > 0 }
+}
+
+/// Takes the signals of a non-blocking eventfd. False if there were none.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn take(fd: RawFd) -> bool {
+    let mut count = 0_u64;
+    // SAFETY: the pointer is writable for the eight bytes that an eventfd gives.
+    let read = unsafe { libc::read(fd, (&raw mut count).cast(), size_of::<u64>()) };
+    read > 0
+}

@@ -236,7 +236,8 @@ impl Tasks {
     /// Polls ready tasks until none is left or the turn's budget is used up. `poll_main` is called
     /// for `block_on`'s own future. True when that one has ended.
     pub(crate) fn run(&self, poll_main: &mut dyn FnMut() -> bool) -> bool {
-        for index in self.deferred.take() {
+        // `wake` doesn't reach `deferred`, and the vector keeps its capacity.
+        for index in self.deferred.borrow_mut().drain(..) {
             self.wake(index);
         }
         for _ in 0..POLLS_PER_TURN {

@@ -30,6 +30,8 @@ mod probe;
 mod race;
 mod ring;
 mod shard;
+#[cfg(any(test, feature = "sim"))]
+mod sim;
 mod slab;
 mod sockets;
 mod splice;
@@ -41,6 +43,8 @@ mod timers;
 
 use std::{fmt, future::Future, marker::PhantomData, rc::Rc, time::Duration};
 
+#[cfg(any(test, feature = "sim"))]
+pub use self::sim::{SimEvents, SimLeaks, SimOptions, SimReport};
 pub use self::{
     affinity::{cpus, pin},
     buffers::RecvBuf,

@@ -194,7 +194,7 @@ impl Shard {
 
     #[inline]
     fn refresh_clock(&self) {
-        #[cfg(any())]
+        #[cfg(any(test, feature = "sim"))]
         if let Some(sim) = self.driver.borrow_mut().sim() {
             self.clock.jump(sim.now());
             return;

@@ -238,7 +238,7 @@ impl Wheel {
     }
 
     /// Timers that exist.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn live(&self) -> u32 {
         self.slots.live()
     }

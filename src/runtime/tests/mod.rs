@@ -2,6 +2,7 @@
 //! other's oracle.
 
 mod basics;
+mod sim;
 
 use std::{net::SocketAddr, rc::Rc};
 
