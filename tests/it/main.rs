@@ -10,6 +10,7 @@
 mod access_log;
 mod admin;
 mod bench_configs;
+mod cli;
 mod config;
 mod exposition;
 mod metrics;
