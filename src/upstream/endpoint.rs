@@ -136,27 +136,38 @@ impl Endpoint {
         self.shards.len()
     }
 
-    /// Of the shards that may be asked, the one that shows the most idle connections.
-    pub(super) fn richest(&self, may_be_asked: impl Fn(usize) -> bool) -> Option<usize> {
-        self.most(may_be_asked, |counters| &counters.idle)
+    /// Of the neighbours that may be asked, the one that shows the most idle connections.
+    pub(super) fn richest_but(
+        &self,
+        asker: usize,
+        may_be_asked: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        self.most(asker, may_be_asked, |counters| &counters.idle)
     }
 
     /// The shard, other than `giver`, where the most requests wait for a connection.
     pub(super) fn neediest_but(&self, giver: usize) -> Option<usize> {
-        self.most(|shard| shard != giver, |counters| &counters.waiting)
+        self.most(giver, |_| true, |counters| &counters.waiting)
     }
 
+    /// The neighbour of `shard` with the largest number above 0. The next one round wins a tie:
+    /// if all went to the first, all would go to the same.
     fn most(
         &self,
+        shard: usize,
         is_meant: impl Fn(usize) -> bool,
         number: impl Fn(&Counters) -> &AtomicU32,
     ) -> Option<usize> {
-        let others = self.shards.iter().enumerate().filter(|&(shard, _)| is_meant(shard));
-        others
-            .map(|(shard, counters)| (number(counters).load(Ordering::Relaxed), shard))
-            .filter(|&(count, _)| count > 0)
-            .max_by_key(|&(count, _)| count)
-            .map(|(_, shard)| shard)
+        let count = self.shards.len();
+        let neighbours = (1..count).map(|step| (shard + step) % count);
+        let mut most = None;
+        for neighbour in neighbours.filter(|&neighbour| is_meant(neighbour)) {
+            let number = number(&self.shards[neighbour]).load(Ordering::Relaxed);
+            if number > most.map_or(0, |(most, _)| most) {
+                most = Some((number, neighbour));
+            }
+        }
+        most.map(|(_, neighbour)| neighbour)
     }
 
     pub(super) fn enter(&self) {
@@ -209,3 +220,27 @@ pub(super) fn take(counter: &AtomicU32, cap: Option<u32>) -> bool {
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests {
+    use super::Endpoint;
+    use crate::upstream::testing::start;
+    use std::{net::SocketAddr, sync::atomic::Ordering};
+
+    #[test]
+    fn the_richest_neighbour_is_asked_and_ties_go_round() {
+        let endpoint = Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 80)), 4, start());
+        let show = |idle: [u32; 4]| {
+            for (shard, idle) in idle.into_iter().enumerate() {
+                endpoint.counters(shard).unwrap().idle.store(idle, Ordering::Relaxed);
+            }
+        };
+        let richest = |asker| endpoint.richest_but(asker, |_| true);
+        assert_eq!([0, 1, 2, 3].map(richest), [None; 4]);
+        show([0, 2, 5, 1]);
+        assert_eq!([0, 1, 2, 3].map(richest), [Some(2), Some(2), Some(1), Some(2)]);
+        show([1; 4]);
+        assert_eq!([0, 1, 2, 3].map(richest), [Some(1), Some(2), Some(3), Some(0)]);
+        assert_eq!(endpoint.richest_but(0, |shard| shard != 1), Some(2));
+    }
+}

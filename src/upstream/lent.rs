@@ -4,7 +4,7 @@ use super::{
     endpoint::{Endpoint, Seat},
     idle::{Connection, EndpointPool},
 };
-use crate::runtime::{Recv, TcpStream};
+use crate::{runtime::Recv, transport::Stream};
 use std::{cell::Cell, fmt, rc::Rc, sync::Arc};
 
 /// A connection for one request and its response.
@@ -15,7 +15,7 @@ use std::{cell::Cell, fmt, rc::Rc, sync::Arc};
 pub struct Lent {
     // The order of the fields is the order of their end: receive, stream, seat.
     recv: Cell<Option<Recv>>,
-    stream: Rc<TcpStream>,
+    stream: Rc<Stream>,
     uses: u64,
     seat: LocalSeat,
     in_flight: InFlight,
@@ -30,7 +30,7 @@ impl Lent {
 
     /// The connection's socket. Clone the `Rc` to read and write at once, but let go of all
     /// clones before [`give_back`](Self::give_back).
-    pub fn stream(&self) -> &Rc<TcpStream> {
+    pub fn stream(&self) -> &Rc<Stream> {
         &self.stream
     }
 

@@ -98,10 +98,10 @@ impl Mesh {
         }
     }
 
-    /// Whether a shard is a neighbour that has lately answered, or wasn't asked.
+    /// Whether a neighbour has lately answered, or wasn't asked.
     fn may_be_asked(&self, shard: usize) -> bool {
         let until = self.slow_until.get(shard).and_then(Cell::get);
-        shard != self.shard && until.is_none_or(|until| now() >= until)
+        until.is_none_or(|until| now() >= until)
     }
 
     /// Sends a connection to a neighbour; gives it back when the mailbox is full.
@@ -166,7 +166,8 @@ pub(super) async fn steal(pool: &Rc<EndpointPool>) -> Option<(Connection, Recv)>
     if pool.rules().share == Share::Off {
         return None;
     }
-    let owner = pool.endpoint().richest(|shard| pool.mesh.may_be_asked(shard))?;
+    let mesh = &pool.mesh;
+    let owner = pool.endpoint().richest_but(mesh.shard, |shard| mesh.may_be_asked(shard))?;
     let ask = Ask::open(pool);
     let message =
         Message::Ask { endpoint: pool.endpoint().id(), from: pool.mesh.shard, serial: ask.serial };

@@ -431,6 +431,29 @@ fn load_that_moves_to_another_shard_takes_its_connections_along() {
     );
 }
 
+#[test]
+fn requests_that_come_seldom_share_one_connection() {
+    // What a pool per core is worst at: hardly any traffic, spread over the cores.
+    const ROUNDS: u64 = 6;
+    let body = |is_first: bool| {
+        move |mut shard: Shard| -> Running {
+            Box::pin(async move {
+                for round in 0..2 * ROUNDS {
+                    if (round % 2 == 0) == is_first {
+                        shard.load(1, 1).await;
+                        sleep(super::HOT).await;
+                    }
+                    shard.meet().await;
+                }
+                let totals = shard.totals();
+                assert_eq!((totals.connects, totals.reused), (1, 2 * ROUNDS - 1), "{totals:?}");
+                shard.meet().await;
+            })
+        }
+    };
+    on_two_shards(|config| config, &body(true), &body(false));
+}
+
 /// Loads both shards with one connection between them; neither may be far behind the other.
 fn take_turns(configure: fn(UpstreamConfig) -> UpstreamConfig, check: fn(&Totals)) {
     const CLIENTS: usize = 4;
