@@ -3,6 +3,7 @@
 //! Grammar only: nothing is resolved, decoded or lower-cased. Ports above 65535 are refused
 //! although the grammar would take any digits.
 
+use super::chars::byte_table;
 use std::net::Ipv6Addr;
 
 /// Whether `bytes` is a non-empty `uri-host [":" port]`: reg-name, IPv4 or bracketed literal.
@@ -98,14 +99,12 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     std::str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
+#[inline]
 fn is_unreserved_or_sub_delim(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'_' | b'~')
-        || matches!(
-            byte,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-        )
+    REG_NAME.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+const REG_NAME: [bool; 256] = byte_table(b"-._~!$&'()*+,;=");
 
 #[cfg(test)]
 mod tests {

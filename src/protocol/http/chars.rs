@@ -9,39 +9,25 @@ const LANES: usize = 8;
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-const TOKEN: [bool; 256] = token_table();
+/// RFC 9110 §5.6.2.
+const TOKEN: [bool; 256] = byte_table(b"!#$%&'*+-.^_`|~");
 
-const fn token_table() -> [bool; 256] {
+/// A class of bytes: ASCII letters and digits, and `symbols`.
+pub(crate) const fn byte_table(symbols: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0u8;
-    loop {
-        // RFC 9110 §5.6.2: tchar.
-        let symbol = matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        );
-        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time; a u8 is below 256")]
-        {
-            table[byte as usize] = symbol || byte.is_ascii_alphanumeric();
-        }
-        if byte == u8::MAX {
-            return table;
-        }
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
+    let mut at = 0;
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+    while at < symbols.len() {
+        table[symbols[at] as usize] = true;
+        at += 1;
+    }
+    table
 }
 
 /// RFC 9110 §5.6.2 `tchar`.
@@ -78,60 +64,104 @@ pub(crate) fn is_target_byte(byte: u8) -> bool {
 }
 
 /// Index of the first byte at or after `from` that is no token byte; `bytes.len()` if none.
+///
+/// Letters and `-`, which nearly all names consist of, go eight at a time.
 #[inline]
 pub(crate) fn token_end(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or(&[]);
-    rest.iter().position(|&b| !is_token_byte(b)).map_or(bytes.len(), |n| from + n)
+    walk(bytes, from, not_letter_or_dash, is_token_byte)
 }
 
 /// Index of the first byte at or after `from` that may not stand in a field value (a control
-/// other than HTAB); `bytes.len()` if none.
+/// other than HTAB); `bytes.len()` if none. Visible ASCII and spaces go eight at a time.
 #[inline]
 pub(crate) fn value_end(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    loop {
-        at = skip(bytes, at, |x| below(x, 0x20) | equal(x, 0x7f), is_value_byte);
-        if bytes.get(at) != Some(&b'\t') {
-            return at;
-        }
-        at += 1;
-    }
+    walk(bytes, from, |x| not_between(x, 0x20), is_value_byte)
 }
 
 /// Index of the first byte at or after `from` that is no visible ASCII; `bytes.len()` if none.
 #[inline]
 pub(crate) fn visible_end(bytes: &[u8], from: usize) -> usize {
-    skip(bytes, from, |x| below(x, 0x21) | equal(x, 0x7f) | (x & HIGH), |b| b > 0x20 && b < 0x7f)
+    walk(bytes, from, |x| not_between(x, 0x21), |b| b > 0x20 && b < 0x7f)
 }
 
-/// Walks on while no lane of `stop` hits, then byte by byte while `keep` holds.
-///
-/// `stop` may hit falsely only above a true hit (borrows run upwards), so its lowest lane is exact.
+/// Index of the first `a` or `b`; `bytes.len()` if none. For short texts: no call, no set-up.
+#[inline]
+pub(crate) fn find_either(bytes: &[u8], a: u8, b: u8) -> usize {
+    walk(bytes, 0, |x| equal(x, a) | equal(x, b), |byte| byte != a && byte != b)
+}
+
+/// Walks over bytes that `keep` holds: eight at a time while `stop` finds nothing among them,
+/// else one at a time. `stop` may find more than `!keep` does, but must miss none of those, and
+/// its lowest lane must be exact.
 #[inline(always)]
-fn skip(bytes: &[u8], from: usize, stop: impl Fn(u64) -> u64, keep: impl Fn(u8) -> bool) -> usize {
+fn walk(bytes: &[u8], from: usize, stop: impl Fn(u64) -> u64, keep: impl Fn(u8) -> bool) -> usize {
     let mut at = from;
     let mut rest = bytes.get(from..).unwrap_or(&[]);
     while let Some((lanes, tail)) = rest.split_first_chunk::<LANES>() {
-        let hit = stop(u64::from_le_bytes(*lanes));
-        if hit != 0 {
-            return at + (hit.trailing_zeros() / 8) as usize;
+        let found = stop(u64::from_le_bytes(*lanes));
+        if found == 0 {
+            at += LANES;
+            rest = tail;
+            continue;
         }
-        at += LANES;
-        rest = tail;
+        let lane = (found.trailing_zeros() / 8) as usize;
+        at += lane;
+        rest = rest.get(lane..).unwrap_or(&[]);
+        // A short run of what only `keep` knows; bounded, so that its bytes are read once.
+        for _ in 0..LANES {
+            match rest.split_first() {
+                Some((&byte, tail)) if keep(byte) => rest = tail,
+                _ => return at,
+            }
+            at += 1;
+        }
     }
     at + rest.iter().position(|&b| !keep(b)).unwrap_or(rest.len())
 }
 
-/// High bit of each lane that holds less than `n`; `n` ≤ 0x80.
+/// High bit of each lane outside `low..=0x7e`; `low` ≤ 0x80.
+///
+/// A lane below `low` borrows from the next and 0xff carries into it, but both are found
+/// themselves, so the lowest lane found is exact.
 #[inline(always)]
-const fn below(x: u64, n: u8) -> u64 {
-    x.wrapping_sub(LOW * n as u64) & !x & HIGH
+const fn not_between(x: u64, low: u8) -> u64 {
+    (x.wrapping_sub(LOW * low as u64) | x.wrapping_add(LOW) | x) & HIGH
 }
 
-/// High bit of each lane that holds `byte`.
+/// High bit of each lane that holds `byte`; false hits only above a true one.
 #[inline(always)]
 const fn equal(x: u64, byte: u8) -> u64 {
-    below(x ^ (LOW * byte as u64), 1)
+    let y = x ^ (LOW * byte as u64);
+    y.wrapping_sub(LOW) & !y & HIGH
+}
+
+/// High bit of each lane that holds neither an ASCII letter nor `-`. Every lane is exact: seven
+/// bits never carry.
+#[inline(always)]
+const fn not_letter_or_dash(x: u64) -> u64 {
+    let lower = (x | (LOW * 0x20)) & !HIGH;
+    let from_a = lower + LOW * (0x80 - b'a' as u64);
+    let above_z = lower + LOW * (0x7f - b'z' as u64);
+    let not_dash = ((x ^ (LOW * b'-' as u64)) & !HIGH) + LOW * 0x7f;
+    (((!from_a | above_z) & not_dash) | x) & HIGH
+}
+
+/// Whether `bytes` is `lower` in any case, for `lower` of lower-case letters and `-` only.
+///
+/// Setting one bit instead of looking at each byte takes CR for `-`; tokens and field values
+/// don't hold one.
+#[inline]
+pub(crate) fn is_lower(bytes: &[u8], lower: &[u8]) -> bool {
+    if bytes.len() != lower.len() {
+        return false;
+    }
+    let (lanes, rest) = bytes.as_chunks::<LANES>();
+    let (lower_lanes, lower_rest) = lower.as_chunks::<LANES>();
+    let same = |(a, b): (&[u8; LANES], &[u8; LANES])| {
+        u64::from_le_bytes(*a) | (LOW * 0x20) == u64::from_le_bytes(*b)
+    };
+    lanes.iter().zip(lower_lanes).all(same)
+        && rest.iter().zip(lower_rest).all(|(a, b)| a | 0x20 == *b)
 }
 
 /// `bytes` without SP and HTAB at both ends (RFC 9110 §5.6.3 OWS).
@@ -172,6 +202,53 @@ mod tests {
                     "token {byte:#x} at {at}"
                 );
             }
+        }
+    }
+
+    /// Lanes don't disturb each other: any mixture of bytes gives what byte-by-byte reading gives.
+    #[test]
+    fn scanners_agree_on_any_mixture() {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            u8::try_from(state >> 56).unwrap()
+        };
+        for round in 0..20_000 {
+            let text: Vec<u8> = (0..33)
+                .map(|_| match (round % 3, next()) {
+                    (0, byte) => byte,
+                    (1, byte) if byte < 250 => b'a' + byte % 26,
+                    (_, byte) => b"-_\t\r\0\x7f\x80\xff zAZ@[`{"[usize::from(byte) % 16],
+                })
+                .collect();
+            let plain = |keep: fn(u8) -> bool, from: usize| {
+                text[from..].iter().position(|&b| !keep(b)).map_or(text.len(), |at| from + at)
+            };
+            let from = round % 9;
+            assert_eq!(value_end(&text, from), plain(is_value_byte, from), "{text:?}");
+            assert_eq!(token_end(&text, from), plain(is_token_byte, from), "{text:?}");
+            assert_eq!(visible_end(&text, from), plain(|b| b > 0x20 && b < 0x7f, from), "{text:?}");
+            assert_eq!(
+                find_either(&text, b'-', 0xff),
+                plain(|b| b != b'-' && b != 0xff, 0),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn lower_case_names_match_in_any_case_and_nothing_else() {
+        assert!(is_lower(b"Content-LENGTH", b"content-length"));
+        for other in [
+            &b"Content_Length"[..],
+            b"Content-Lengt",
+            b"Content-Length ",
+            b"Content-Leng4h",
+            b"ContentALength",
+        ] {
+            assert!(!is_lower(other, b"content-length"), "{other:?}");
         }
     }
 

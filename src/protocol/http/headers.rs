@@ -25,8 +25,11 @@ pub const HEADERS_BYTES_MAX: usize = 64 * 1024;
 pub struct Headers {
     arena: Vec<u8>,
     fields: Vec<Field>,
-    /// How many fields are not alive; 0 lets the fast paths skip the check's branch misses.
+    /// How many fields are not alive.
     dead: usize,
+    /// The names that were ever pushed, as [`Name::bit`]s: most questions about known names are
+    /// answered "none" without a look at the fields.
+    seen: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +43,7 @@ struct Field {
 impl Headers {
     /// No fields, no allocation.
     pub const fn new() -> Self {
-        Self { arena: Vec::new(), fields: Vec::new(), dead: 0 }
+        Self { arena: Vec::new(), fields: Vec::new(), dead: 0, seen: 0 }
     }
 
     /// Forgets all fields and keeps the memory.
@@ -49,6 +52,7 @@ impl Headers {
         self.arena.clear();
         self.fields.clear();
         self.dead = 0;
+        self.seen = 0;
     }
 
     /// How many fields there are; lines of the same name count one each.
@@ -103,10 +107,12 @@ impl Headers {
     /// All values of a known name.
     #[inline]
     pub fn get_all_known(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.fields
-            .iter()
-            .filter(move |f| f.alive && f.id == name && name != Name::Other)
-            .map(|f| f.value.of(&self.arena))
+        let fields = if self.may_hold(name.bit()) && name != Name::Other {
+            self.fields.as_slice()
+        } else {
+            &[]
+        };
+        fields.iter().filter(move |f| f.alive && f.id == name).map(|f| f.value.of(&self.arena))
     }
 
     /// Whether there is such a field.
@@ -185,6 +191,7 @@ impl Headers {
         }
         let id = Name::of(name);
         let (name, value) = (self.push_bytes(name)?, self.push_bytes(value)?);
+        self.seen |= id.bit();
         self.fields.push(Field { name, value, id, alive: true });
         Ok(())
     }
@@ -201,7 +208,10 @@ impl Headers {
     /// Removes all fields of a known name.
     #[inline]
     pub fn remove_known(&mut self, name: Name) -> usize {
-        self.kill(|field, _| field.id == name && name != Name::Other)
+        if name == Name::Other || !self.may_hold(name.bit()) {
+            return 0;
+        }
+        self.kill(|field, _| field.id == name)
     }
 
     /// Keeps the fields for which `keep(name, value)` holds.
@@ -209,14 +219,22 @@ impl Headers {
         self.kill(|field, arena| !keep(field.name.of(arena), field.value.of(arena)));
     }
 
-    /// Removes the fields whose id `drop` names, in one pass.
+    /// Whether any of `names` ([`Name::bit`]s) may be there; false is certain.
     #[inline]
-    pub(crate) fn remove_ids(&mut self, drop: impl Fn(Name) -> bool) {
-        self.kill(|field, _| drop(field.id));
+    pub(crate) fn may_hold(&self, names: u64) -> bool {
+        self.seen & names != 0
     }
 
-    /// Removes the fields whose names the values of `list` name, except those that `spare` holds.
-    pub(crate) fn remove_listed(&mut self, list: Name, spare: impl Fn(Name) -> bool) {
+    /// Removes the fields of all `names` ([`Name::bit`]s) in one pass.
+    #[inline]
+    pub(crate) fn remove_set(&mut self, names: u64) {
+        if self.may_hold(names) {
+            self.kill(|field, _| field.id.bit() & names != 0);
+        }
+    }
+
+    /// Removes the fields whose names the values of `list` name, except `spare` ([`Name::bit`]s).
+    pub(crate) fn remove_listed(&mut self, list: Name, spare: u64) {
         for at in 0..self.fields.len() {
             let Some(value) =
                 self.fields.get(at).filter(|f| f.alive && f.id == list).map(|f| f.value)
@@ -225,7 +243,7 @@ impl Headers {
             };
             for option in elements(value.of(&self.arena)) {
                 let id = Name::of(option);
-                if spare(id) {
+                if id.bit() & spare != 0 {
                     continue;
                 }
                 for field in &mut self.fields {
@@ -243,6 +261,7 @@ impl Headers {
     /// The parser's entry: bytes are the wire's, already checked.
     #[inline]
     pub(crate) fn push_wire(&mut self, id: Name, name: Span, value: Span) {
+        self.seen |= id.bit();
         self.fields.push(Field { name, value, id, alive: true });
     }
 

@@ -56,10 +56,10 @@ fn named_fields(headers: &Headers) -> Named {
     for value in headers.get_all_known(Name::Connection) {
         for option in elements(value) {
             let id = Name::of(option);
-            if is_end_to_end(id) {
+            if id.bit() & END_TO_END != 0 {
                 return Named::EndToEnd;
             }
-            let plain = is_hop(id) || option.eq_ignore_ascii_case(b"close");
+            let plain = id.bit() & HOPS != 0 || option.eq_ignore_ascii_case(b"close");
             if !plain {
                 named = Named::Fields;
             }
@@ -70,48 +70,38 @@ fn named_fields(headers: &Headers) -> Named {
 
 fn strip(headers: &mut Headers, named: Named) {
     if named != Named::Nothing {
-        headers.remove_listed(Name::Connection, |id| is_hop(id) || is_end_to_end(id));
+        headers.remove_listed(Name::Connection, HOPS | END_TO_END);
     }
-    headers.remove_ids(is_hop);
+    headers.remove_set(HOPS);
 }
 
 /// Always removed. Trailer isn't here: see [`strip_request_hops`]. TE is, and comes back reduced.
-fn is_hop(id: Name) -> bool {
-    matches!(
-        id,
-        Name::Connection
-            | Name::KeepAlive
-            | Name::ProxyConnection
-            | Name::Te
-            | Name::TransferEncoding
-            | Name::Upgrade
-            | Name::ProxyAuthenticate
-            | Name::ProxyAuthorization
-    )
-}
+const HOPS: u64 = Name::Connection.bit()
+    | Name::KeepAlive.bit()
+    | Name::ProxyConnection.bit()
+    | Name::Te.bit()
+    | Name::TransferEncoding.bit()
+    | Name::Upgrade.bit()
+    | Name::ProxyAuthenticate.bit()
+    | Name::ProxyAuthorization.bit();
 
 /// Fields that may never be named: RFC 9110 §7.6.1 forbids options for what is "intended for all
 /// recipients of the content". Transfer-Encoding is hop-by-hop, but naming it is an attempt to
 /// strip the framing; nobody honest does.
-fn is_end_to_end(id: Name) -> bool {
-    matches!(
-        id,
-        Name::Host
-            | Name::ContentLength
-            | Name::TransferEncoding
-            | Name::ContentType
-            | Name::ContentEncoding
-            | Name::ContentRange
-            | Name::Authorization
-            | Name::Cookie
-            | Name::SetCookie
-            | Name::CacheControl
-            | Name::Date
-            | Name::Expect
-            | Name::Location
-            | Name::Range
-    )
-}
+const END_TO_END: u64 = Name::Host.bit()
+    | Name::ContentLength.bit()
+    | Name::TransferEncoding.bit()
+    | Name::ContentType.bit()
+    | Name::ContentEncoding.bit()
+    | Name::ContentRange.bit()
+    | Name::Authorization.bit()
+    | Name::Cookie.bit()
+    | Name::SetCookie.bit()
+    | Name::CacheControl.bit()
+    | Name::Date.bit()
+    | Name::Expect.bit()
+    | Name::Location.bit()
+    | Name::Range.bit();
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,11 @@
 //! The list holds what a proxy itself looks at. Everything else is [`Name::Other`] and compared
 //! as bytes, ignoring case.
 
+use super::chars::is_lower;
+
 /// Id of a field name that the proxy knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Name {
     /// `Accept`
     Accept,
@@ -159,6 +162,54 @@ impl Name {
         }
     }
 
+    /// The name in lower case; empty for [`Name::Other`].
+    #[inline]
+    const fn lower(self) -> &'static [u8] {
+        match self {
+            Self::Accept => b"accept",
+            Self::AcceptEncoding => b"accept-encoding",
+            Self::Authorization => b"authorization",
+            Self::CacheControl => b"cache-control",
+            Self::Connection => b"connection",
+            Self::ContentEncoding => b"content-encoding",
+            Self::ContentLength => b"content-length",
+            Self::ContentRange => b"content-range",
+            Self::ContentType => b"content-type",
+            Self::Cookie => b"cookie",
+            Self::Date => b"date",
+            Self::Expect => b"expect",
+            Self::Forwarded => b"forwarded",
+            Self::Host => b"host",
+            Self::KeepAlive => b"keep-alive",
+            Self::Location => b"location",
+            Self::MaxForwards => b"max-forwards",
+            Self::ProxyAuthenticate => b"proxy-authenticate",
+            Self::ProxyAuthorization => b"proxy-authorization",
+            Self::ProxyConnection => b"proxy-connection",
+            Self::Range => b"range",
+            Self::Referer => b"referer",
+            Self::Server => b"server",
+            Self::SetCookie => b"set-cookie",
+            Self::Te => b"te",
+            Self::Trailer => b"trailer",
+            Self::TransferEncoding => b"transfer-encoding",
+            Self::Upgrade => b"upgrade",
+            Self::UserAgent => b"user-agent",
+            Self::Via => b"via",
+            Self::XForwardedFor => b"x-forwarded-for",
+            Self::XForwardedHost => b"x-forwarded-host",
+            Self::XForwardedProto => b"x-forwarded-proto",
+            Self::XRequestId => b"x-request-id",
+            Self::Other => b"",
+        }
+    }
+
+    /// A bit of its own, for sets of names.
+    #[inline]
+    pub(crate) const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+
     /// The id of `name`, whatever its case.
     ///
     /// Length, first and last letter leave one candidate, so one compare decides. A test holds
@@ -203,13 +254,12 @@ impl Name {
             (19, b'p', b'n') => Self::ProxyAuthorization,
             _ => return Self::Other,
         };
-        if name.eq_ignore_ascii_case(candidate.as_str().as_bytes()) {
-            candidate
-        } else {
-            Self::Other
-        }
+        if is_lower(name, candidate.lower()) { candidate } else { Self::Other }
     }
 }
+
+/// Sets of names are 64 bits.
+const _: () = assert!(Name::ALL.len() < 64);
 
 impl AsRef<[u8]> for Name {
     fn as_ref(&self) -> &[u8] {

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of routes or of path normalisation (`uri`): spans into the line come out.
 
+use super::chars::find_either;
 use super::request::Parts;
 use super::span::Span;
 use super::{Form, Method, RequestError, Scheme, authority};
@@ -9,7 +10,12 @@ use super::{Form, Method, RequestError, Scheme, authority};
 /// The parts of `line`'s `target`; its bytes are known to be visible ASCII.
 pub(crate) fn read(line: &str, method: Span, target: Span) -> Result<Parts, RequestError> {
     let text = target.of_str(line);
-    if memchr::memchr(b'#', text.as_bytes()).is_some() {
+    let question = find_either(text.as_bytes(), b'?', b'#');
+    let fragment = match text.as_bytes().get(question) {
+        Some(b'?') => memchr::memchr(b'#', text.as_bytes()).is_some(),
+        found => found.is_some(),
+    };
+    if fragment {
         return Err(RequestError::TargetFragment);
     }
     let verb = Method::from_token(method.of_str(line).as_bytes());
@@ -28,7 +34,7 @@ pub(crate) fn read(line: &str, method: Span, target: Span) -> Result<Parts, Requ
         return Ok(parts);
     }
     if text.starts_with('/') {
-        set_path(&mut parts, text, target.start());
+        set_path(&mut parts, text, target.start(), question);
         return Ok(parts);
     }
     if text == "*" {
@@ -64,7 +70,8 @@ fn absolute(mut parts: Parts, text: &str, verb: Method) -> Result<Parts, Request
     }
     parts.form = Form::Absolute;
     parts.authority = Some(Span::new(start, start + end));
-    set_path(&mut parts, after, start + end);
+    let question = find_either(after.as_bytes(), b'?', b'?');
+    set_path(&mut parts, after, start + end, question);
     if verb == Method::Options && after.is_empty() {
         // RFC 9112 §3.2.4: OPTIONS with an empty path goes on as `*`.
         parts.form = Form::Asterisk;
@@ -73,10 +80,10 @@ fn absolute(mut parts: Parts, text: &str, verb: Method) -> Result<Parts, Request
     Ok(parts)
 }
 
-/// Splits `text`, which stands at `start` in the line, at the question mark.
-fn set_path(parts: &mut Parts, text: &str, start: usize) {
+/// Splits `text`, which stands at `start` in the line, at its byte `question`, the question mark
+/// or the end.
+fn set_path(parts: &mut Parts, text: &str, start: usize, question: usize) {
     let end = start + text.len();
-    let question = memchr::memchr(b'?', text.as_bytes()).map(|at| start + at);
-    parts.path = Span::new(start, question.unwrap_or(end));
-    parts.query = question.map(|at| Span::new(at + 1, end));
+    parts.path = Span::new(start, start + question);
+    parts.query = (question < text.len()).then(|| Span::new(start + question + 1, end));
 }
