@@ -5,12 +5,13 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Args, Parser, Subcommand};
-use ringway::{config::ConfigErrors, control::client::ClientError};
+use ringway::{config::ConfigErrors, control::client::ClientError, server};
 
 mod check;
 mod demo;
@@ -90,7 +91,7 @@ enum Verb {
     /// Run a load balancer over three small servers of its own, to try things on.
     #[command(after_help = "Example:\n  ringway demo\n\n\
         Listens on 127.0.0.1:8080 and prints what to try.")]
-    Demo,
+    Demo(demo::DemoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +150,8 @@ enum Error {
     Output(#[from] io::Error),
     #[error("{0}")]
     Failed(String),
+    #[error(transparent)]
+    Server(#[from] server::Error),
     /// What is wrong has been printed.
     #[error("this machine can't run ringway as asked")]
     Unfit,
@@ -157,7 +160,8 @@ enum Error {
 impl Error {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) | Self::Output(_) => 1,
+            Self::Server(server::Error::Runtime { .. }) | Self::Unfit => 5,
+            Self::Failed(_) | Self::Output(_) | Self::Server(_) => 1,
             Self::Usage(_) | Self::NoAdmin(_) => 2,
             Self::Config(_) => 3,
             // A reload that was refused is about the config; the rest never got an answer.
@@ -169,7 +173,6 @@ impl Error {
                 }
             }
             Self::Admin(_) => 4,
-            Self::Unfit => 5,
         }
     }
 }
@@ -223,7 +226,7 @@ fn dispatch(
         Verb::Status(args) => status::status(&args, out),
         Verb::Stop(args) => stop::stop(&args, out),
         Verb::Doctor(args) => doctor::doctor(&args, out),
-        Verb::Demo => demo::demo(),
+        Verb::Demo(args) => demo::demo(&args),
     };
     done.map_err(Failure::Verb)
 }
@@ -263,6 +266,14 @@ fn parse_admin(text: &str) -> Result<PathBuf, String> {
     } else {
         Err(format!("`{text}` isn't a unix socket, such as unix:{ADMIN_DEFAULT}"))
     }
+}
+
+/// `ip:port`, or `:port` for every IPv4 address.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| {
+        format!("`{text}` isn't an address and port, such as 10.0.0.1:80, [::1]:80 or :8080")
+    })
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use clap::Args;
 use ringway::{
     config::{self, Config},
     control::error_log,
+    server::{self, Source},
 };
 
-use crate::cli::{Error, parse_admin};
+use crate::cli::{Error, parse_address, parse_admin};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ringway run -c /etc/ringway/ringway.toml\n  \
@@ -51,8 +52,8 @@ pub(super) struct RunArgs {
 /// Serves until it is stopped.
 pub(super) fn run(args: RunArgs) -> Result<(), Error> {
     let (config, source) = match args.config {
-        Some(path) => (config::load(&path)?, Some(path)),
-        None => (zero(&args)?, None),
+        Some(path) => (config::load(&path)?, Source::File(path)),
+        None => (zero(&args)?, Source::Fixed),
     };
     // Before the log exists: a log that can't be opened is told on stderr.
     for warning in &config.warnings {
@@ -60,15 +61,8 @@ pub(super) fn run(args: RunArgs) -> Result<(), Error> {
     }
     let error_log =
         error_log::init(&config.log.error).map_err(|error| Error::Failed(error.to_string()))?;
-    serve(config, source, error_log)
-}
-
-fn serve(
-    _config: Config,
-    _source: Option<PathBuf>,
-    _error_log: error_log::ErrorLogHandle,
-) -> Result<(), Error> {
-    Err(Error::Failed("this build has no server yet".to_owned()))
+    server::run(config, source, Some(error_log))?;
+    Ok(())
 }
 
 /// The configuration that the arguments stand for.
@@ -83,27 +77,4 @@ fn zero(args: &RunArgs) -> Result<Config, Error> {
     config.admin.listen = args.admin.clone();
     config.admin.dashboard = args.dashboard;
     Ok(config)
-}
-
-/// `ip:port`, or `:port` for every IPv4 address.
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole.parse().map_err(|_| {
-        format!("`{text}` isn't an address and port, such as 10.0.0.1:80, [::1]:80 or :8080")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_numbers_and_a_bare_port_means_everywhere() {
-        assert_eq!(parse_address(":80").unwrap(), "0.0.0.0:80".parse().unwrap());
-        assert_eq!(parse_address("[::1]:80").unwrap(), "[::1]:80".parse().unwrap());
-        for wrong in ["localhost:80", "80", "1.2.3.4", ":", ":65536", ""] {
-            let error = parse_address(wrong).unwrap_err();
-            assert!(error.starts_with(&format!("`{wrong}` isn't an address")), "{error}");
-        }
-    }
 }

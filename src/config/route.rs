@@ -93,7 +93,7 @@ pub struct HeaderEdits {
 /// How long the upstream may take; never zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To connect to an endpoint. Default: 1 s.
+    /// To connect to an endpoint. Default: 5 s: longer than the kernel takes to repeat a lost SYN (1 s, then 2 s).
     pub connect: Duration,
     /// From the request's last byte sent to the response's head. Default: 60 s.
     pub first_byte: Duration,
@@ -233,7 +233,7 @@ impl RetryCause {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(1),
+            connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             total: None,

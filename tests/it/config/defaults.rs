@@ -73,7 +73,7 @@ fn of_a_route() {
     assert_eq!(route.rewrite.strip_prefix, None);
     assert!(route.request_headers.is_empty());
     assert!(route.response_headers.is_empty());
-    assert_eq!(route.timeouts.connect, seconds(1));
+    assert_eq!(route.timeouts.connect, seconds(5));
     assert_eq!(route.timeouts.first_byte, seconds(60));
     assert_eq!(route.timeouts.idle, seconds(60));
     assert_eq!(route.timeouts.total, None);
