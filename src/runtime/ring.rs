@@ -184,7 +184,7 @@ impl Ring {
                 // wasn't submitted stays queued.
                 Some(libc::ETIME | libc::EINTR | libc::EAGAIN) => {}
                 // The completion queue has overflowed: drained below, flushed by the next enter.
-                Some(libc::EBUSY) => self.overflows += 1,
+                Some(libc::EBUSY) => {}
                 _ => report("io_uring_enter failed", &error),
             }
         }
@@ -210,6 +210,11 @@ impl Ring {
         }
         if starved {
             self.buffers.widen();
+        }
+        // Nothing is lost then: the kernel keeps what didn't fit, and the next enter brings it.
+        // SAFETY: no other submission queue handle exists.
+        if unsafe { self.ring().submission_shared() }.cq_overflow() {
+            self.overflows += 1;
         }
     }
 

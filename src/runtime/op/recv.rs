@@ -85,7 +85,7 @@ pub(crate) fn complete(shard: &Shard, slot: u32, op: &OpSlot, completion: Comple
         // The end of a stream, or an error: no buffer is needed.
         Some(buffer) if result <= 0 => shard.recycle(buffer),
         Some(buffer) => {
-            leave(shard, op);
+            leave(shard, slot, op);
             return shard.end(slot, op, result, u32::from(buffer));
         }
         None => {}
@@ -99,17 +99,20 @@ pub(crate) fn complete(shard: &Shard, slot: u32, op: &OpSlot, completion: Comple
             shard.resubmit(slot, op, Op::Recv);
         }
         _ => {
-            leave(shard, op);
+            leave(shard, slot, op);
             let result = if result == -libc::ENOBUFS { -libc::ECANCELED } else { result };
             shard.end(slot, op, result, NO_BUFFER);
         }
     }
 }
 
-/// The socket has no receive in flight any more.
+/// The socket has this receive in flight no more. (It may have the next one already, when this one
+/// was dropped and is only now told to have been cancelled.)
 #[inline]
-fn leave(shard: &Shard, op: &OpSlot) {
-    if let Some(socket) = shard.sockets.get(op.socket.get()) {
+fn leave(shard: &Shard, slot: u32, op: &OpSlot) {
+    if let Some(socket) = shard.sockets.get(op.socket.get())
+        && socket.receive.get() == slot
+    {
         socket.receive.set(NONE);
     }
 }

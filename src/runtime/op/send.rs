@@ -7,6 +7,7 @@ use crate::runtime::{
     driver::{Completion, Kind, Op},
     op::{OpSlot, Payload, State},
     shard::{self, Shard},
+    slab::NONE,
     sys,
 };
 
@@ -140,7 +141,9 @@ pub(crate) fn complete(shard: &Shard, slot: u32, op: &OpSlot, completion: Comple
             }
         }
     }
-    socket.send.set(crate::runtime::slab::NONE);
+    if socket.send.get() == slot {
+        socket.send.set(NONE);
+    }
     // A send that was cut short by a cancel or a close is no success.
     let total = match &*op.payload.borrow() {
         Payload::Send(buf) => buf.as_slice().len(),

@@ -14,7 +14,7 @@
 //! (also the one that follows a close with unread data), half-close, backlogs; not packets.
 
 mod net;
-mod random;
+pub(crate) mod random;
 mod report;
 mod traffic;
 

@@ -20,6 +20,8 @@ pub struct SimOptions {
     pub refuse: f64,
     /// A receive finds no buffer although there are some. Default: 0.02.
     pub no_buffer: f64,
+    /// Accepting fails for want of a descriptor (EMFILE). Default: 0.01.
+    pub no_descriptor: f64,
     /// The longest time that data or a connection is under way. Default: 2 ms.
     pub delay_max: Duration,
     /// The longest time from an operation's end to its completion; independent completions
@@ -40,6 +42,7 @@ impl Default for SimOptions {
             reset: 0.002,
             refuse: 0.01,
             no_buffer: 0.02,
+            no_descriptor: 0.01,
             delay_max: Duration::from_millis(2),
             jitter_max: Duration::from_micros(200),
             window: 64 << 10,
@@ -57,6 +60,7 @@ impl SimOptions {
             reset: 0.0,
             refuse: 0.0,
             no_buffer: 0.0,
+            no_descriptor: 0.0,
             ..Self::default()
         }
     }
@@ -105,6 +109,8 @@ pub struct SimEvents {
     pub refusals: u64,
     /// Receives told by chance that there is no buffer.
     pub no_buffers: u64,
+    /// Accepts told by chance that there is no descriptor.
+    pub no_descriptors: u64,
     /// Operations that ended by being cancelled.
     pub cancelled: u64,
 }

@@ -283,6 +283,13 @@ impl Sim {
             && let slot = listener.accept
             && let Some(side) = listener.backlog.pop_front()
         {
+            if self.random.chance(self.options.no_descriptor) {
+                self.counts.no_descriptors += 1;
+                if let Some(listener) = self.net.listener(index) {
+                    listener.backlog.push_front(side);
+                }
+                return self.end(slot, -libc::EMFILE, 0);
+            }
             let jitter = self.jitter();
             let at = self.now.saturating_add(jitter);
             let Some(Some(pending)) = self.pending.get_mut(slot as usize) else { return };

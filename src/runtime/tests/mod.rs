@@ -3,6 +3,7 @@
 
 mod basics;
 mod sim;
+mod stress;
 
 use std::{net::SocketAddr, rc::Rc};
 
