@@ -97,6 +97,8 @@ class Running:
             words = self.last_words()
             self.__exit__()
             raise Failed(f"{failed}\n{words}") from None
+        # nginx listens before its worker is there.
+        time.sleep(0.2)
         return proc.family(self.process.pid)
 
     def last_words(self):
