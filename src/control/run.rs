@@ -390,3 +390,6 @@ async fn follow(mut phase: watch::Receiver<Phase>, commands: mpsc::Sender<Comman
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

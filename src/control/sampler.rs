@@ -85,3 +85,62 @@ impl Sampler {
         window
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::metrics::Histogram,
+        control::view::{ConfigView, RouteView, ShardView},
+    };
+    use std::time::UNIX_EPOCH;
+
+    fn view(shards: &[(u64, u64)], latency: &Histogram) -> View {
+        let shard = |(busy, requests): &(u64, u64)| ShardView {
+            busy: Duration::from_millis(*busy),
+            requests: *requests,
+            ..ShardView::default()
+        };
+        View {
+            driver: String::new(),
+            driver_reason: String::new(),
+            started_at: UNIX_EPOCH,
+            config: ConfigView {
+                source: String::new(),
+                generation: 1,
+                applied_at: UNIX_EPOCH,
+                reloads: 0,
+                reloads_failed: 0,
+                last_error: None,
+            },
+            listeners: Vec::new(),
+            shards: shards.iter().map(shard).collect(),
+            routes: vec![RouteView { latency: latency.snapshot(), ..RouteView::default() }],
+            upstreams: Vec::new(),
+            filters: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_window_reaches_back_one_to_two_intervals() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let latency = Histogram::new();
+        let mut sampler = Sampler::new(start);
+
+        latency.record(Duration::from_millis(1));
+        let young = sampler.window(at(1), &view(&[(250, 10), (1_000, 0)], &latency));
+        assert_eq!((young.loads, young.rates), (vec![0.25, 1.0], vec![10.0, 0.0]));
+        assert_eq!(young.latency.count(), 1, "a young process looks back to its start");
+
+        sampler.sample(at(2), &view(&[(500, 20), (1_000, 0)], &latency));
+        sampler.sample(at(4), &view(&[(600, 30), (1_000, 0)], &latency));
+        latency.record(Duration::from_millis(2));
+        let window = sampler.window(at(5), &view(&[(1_100, 50), (4_100, 3)], &latency));
+        assert_eq!(window.length, Duration::from_secs(3));
+        assert_eq!(window.rates, [10.0, 1.0]);
+        assert!((window.loads[0] - 0.2).abs() < 1e-9, "{:?}", window.loads);
+        assert!((window.loads[1] - 1.0).abs() < 1e-9, "never above one: {:?}", window.loads);
+        assert_eq!(window.latency.count(), 1, "what came before the window isn't in it");
+    }
+}

@@ -158,3 +158,15 @@ fn an_address_is_spelt_as_the_standard_library_does() {
         assert_eq!(out, text.as_bytes());
     }
 }
+
+#[test]
+fn what_is_plain_is_found_eight_bytes_at_a_time() {
+    for byte in 0..=255 {
+        for place in 0..19 {
+            let mut text = *b"0123456789abcdef~ z";
+            text[place] = byte;
+            assert_eq!(is_plain(&text), is_plain_byte(byte), "{byte} at {place}");
+        }
+    }
+    assert!(is_plain(b""));
+}
