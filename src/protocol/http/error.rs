@@ -131,7 +131,7 @@ impl std::error::Error for SyntaxError {}
 pub enum FramingError {
     /// Both Content-Length and Transfer-Encoding.
     LengthAndEncoding,
-    /// Not 1–19 digits.
+    /// Not 1–19 digits, or 2^63 and more.
     LengthInvalid,
     /// More than one Content-Length line, equal or not.
     LengthRepeated,

@@ -114,7 +114,7 @@ fn only(
     Ok(first)
 }
 
-/// 1–19 digits: what fits a `u64` without an overflow check, and no sign, space or list.
+/// 1–19 digits: what fits a `u64` without an overflow check, below 2^63, and no sign or list.
 fn parse_length(value: &[u8]) -> Result<u64, FramingError> {
     if value.is_empty() || value.len() > LENGTH_DIGITS_MAX {
         return Err(FramingError::LengthInvalid);
@@ -126,7 +126,9 @@ fn parse_length(value: &[u8]) -> Result<u64, FramingError> {
         }
         length = length * 10 + u64::from(byte - b'0');
     }
-    Ok(length)
+    // Kept below 2^63 as chunk sizes are: an upstream that counts in signed numbers would see a
+    // negative length.
+    if length > i64::MAX as u64 { Err(FramingError::LengthInvalid) } else { Ok(length) }
 }
 
 /// Ten to the 19th is below 2^64, ten to the 20th isn't.

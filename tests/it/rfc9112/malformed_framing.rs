@@ -32,6 +32,7 @@ const FRAMING: &[Row] = &[
     ("quoted length", "Content-Length: \"5\"", "", 400, "invalid Content-Length"),
     ("length of 20 digits", "Content-Length: 99999999999999999999", "", 400, "invalid Content-Length"),
     ("length 2^64", "Content-Length: 18446744073709551616", "", 400, "invalid Content-Length"),
+    ("length 2^63", "Content-Length: 9223372036854775808", "", 400, "invalid Content-Length"),
     ("padded length", "Content-Length: 00000000000000000005", "", 400, "invalid Content-Length"),
     ("gzip then chunked", "Transfer-Encoding: gzip, chunked", CHUNKS_END, 501, "transfer coding not implemented"),
     ("unknown then chunked",
