@@ -95,7 +95,11 @@ const SYNONYM_EXCEPTIONS: &[(&str, &str, &str)] = &[
 const SYNONYM_HOMES: &[(&str, &str, &str)] = &[
     ("src/protocol/", "target", "request-target, RFC 9112 §3.2"),
     ("src/proxy/", "target", "request-target, RFC 9112 §3.2"),
-    ("src/runtime/", "remote", "a socket's other end: the runtime knows no clients and no endpoints"),
+    (
+        "src/runtime/",
+        "remote",
+        "a socket's other end: the runtime knows no clients and no endpoints",
+    ),
 ];
 /// Words that say nothing: no type, trait or module is called so.
 const EMPTY_NAMES: &[&str] = &["manager", "helper", "util", "common", "context"];

@@ -188,7 +188,8 @@ impl From<ConfigVerbError> for Error {
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    // Not locked: `run` and `demo` live long, and other threads may want to write.
+    let mut out = io::BufWriter::new(io::stdout());
     let result = dispatch(env::args_os(), &mut out);
     let flushed = out.flush();
     let code = match result {

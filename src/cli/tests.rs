@@ -59,6 +59,18 @@ fn run_takes_a_file_or_two_arguments() {
 }
 
 #[test]
+fn addresses_are_numbers_and_a_bare_port_means_everywhere() {
+    for right in [":80", "[::1]:80", "10.0.0.1:80"] {
+        let line = format!("ringway run --listen {right} --to {right}");
+        assert!(parse(&line).is_ok(), "{right}");
+    }
+    for wrong in ["localhost:80", "80", "1.2.3.4", ":", ":65536", "[::1]", "1.2.3.4:-1"] {
+        let text = refusal(&format!("ringway run --listen {wrong} --to :1"));
+        assert!(text.contains(&format!("`{wrong}` isn't an address and port")), "{text}");
+    }
+}
+
+#[test]
 fn the_socket_comes_from_the_argument_the_file_or_the_default() {
     let socket = |line: &str| match parse(line).unwrap().verb {
         Verb::Reload(args) => args.socket(),
