@@ -356,3 +356,32 @@ fn probes_run_and_their_verdict_is_in_the_status() {
         assert!(tokio::time::Instant::now() < deadline, "{endpoint:?}");
     }
 }
+
+/// The mode of the file keeps others out; this is about a file that was made accessible.
+#[test]
+fn another_user_is_turned_away_even_where_the_file_lets_him_in() {
+    let ringway = env!("CARGO_BIN_EXE_ringway");
+    let as_nobody = |arguments: &[&str]| {
+        let identity = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        std::process::Command::new("setpriv").args(identity).arg(ringway).args(arguments).output()
+    };
+    if !as_nobody(&["--version"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: needs root, setpriv and a build that others may execute");
+        return;
+    }
+    let running = Running::start(|_| Vec::new());
+    let path = running.client.path();
+    let address = format!("unix:{}", path.display());
+    for mode in [0o600, 0o666] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for verb in ["status", "stop"] {
+            let output = as_nobody(&[verb, "--admin", &address]).unwrap();
+            assert_eq!(output.status.code(), Some(4), "{mode:o} {verb}");
+            let error = String::from_utf8(output.stderr).unwrap();
+            let expected = "lets only root and the user that ringway runs as in";
+            assert!(error.contains(expected), "{mode:o} {verb}: {error}");
+        }
+    }
+    assert!(running.stops.try_recv().is_err());
+    running.client.status().unwrap();
+}
