@@ -101,6 +101,10 @@ struct TaskSlot {
     future: UnsafeCell<Option<PooledFuture<'static, ()>>>,
 }
 
+/// Bytes of a task besides its future.
+#[cfg(test)]
+pub(crate) const TASK_SLOT_SIZE: usize = size_of::<TaskSlot>();
+
 impl Default for TaskSlot {
     fn default() -> Self {
         Self {

@@ -23,6 +23,8 @@ pub(crate) struct Socket {
     pub(crate) fd: Cell<RawFd>,
     /// Operations that name the descriptor.
     pub(crate) in_flight: Cell<u32>,
+    /// Those among them that nobody waits for: they are cancelled already.
+    pub(crate) orphans: Cell<u32>,
     /// The slots of the receive and the send in flight, or NONE.
     pub(crate) receive: Cell<u32>,
     pub(crate) send: Cell<u32>,
@@ -37,6 +39,7 @@ impl Default for Socket {
             link: Cell::new(NONE),
             fd: Cell::new(-1),
             in_flight: Cell::new(0),
+            orphans: Cell::new(0),
             receive: Cell::new(NONE),
             send: Cell::new(NONE),
             is_closing: Cell::new(false),
@@ -58,6 +61,7 @@ impl Shard {
         if let Some(socket) = self.sockets.get(index) {
             socket.fd.set(fd);
             socket.in_flight.set(0);
+            socket.orphans.set(0);
             socket.receive.set(NONE);
             socket.send.set(NONE);
             socket.is_closing.set(false);
@@ -87,7 +91,9 @@ impl Shard {
                 return; // `end` has closed it.
             }
         }
-        self.driver.borrow_mut().cancel_all(socket.fd.get());
+        if socket.in_flight.get() > socket.orphans.get() {
+            self.driver.borrow_mut().cancel_all(socket.fd.get());
+        }
     }
 
     /// Gives the descriptor away: the shard forgets it without closing. `None` while an operation

@@ -153,6 +153,10 @@ struct TimerSlot {
     tick: Cell<u64>,
 }
 
+/// Bytes of a timer that was set.
+#[cfg(test)]
+pub(crate) const TIMER_SLOT_SIZE: usize = size_of::<TimerSlot>();
+
 impl Default for TimerSlot {
     fn default() -> Self {
         Self {

@@ -267,14 +267,21 @@ impl Shard {
                 self.free_op(slot, op);
             }
             State::Pending => {
-                op.state.set(State::Orphan);
+                self.count_orphan(op);
                 self.cancel_op(slot, op);
             }
             State::Waiting => {
-                op.state.set(State::Orphan);
+                self.count_orphan(op);
                 self.end(slot, op, -libc::ECANCELED, NO_BUFFER);
             }
             State::Orphan | State::Free => {}
+        }
+    }
+
+    fn count_orphan(&self, op: &OpSlot) {
+        op.state.set(State::Orphan);
+        if let Some(socket) = self.sockets.get(op.socket.get()) {
+            socket.orphans.set(socket.orphans.get() + 1);
         }
     }
 
@@ -311,6 +318,9 @@ impl Shard {
         let socket = op.socket.get();
         self.in_flight.set(self.in_flight.get() - 1);
         if op.state.get() == State::Orphan {
+            if let Some(socket) = self.sockets.get(socket) {
+                socket.orphans.set(socket.orphans.get() - 1);
+            }
             self.discard(op);
             self.free_op(slot, op);
         } else {

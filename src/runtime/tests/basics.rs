@@ -12,9 +12,10 @@ use std::{
 
 use super::{echo_server, local, on_each, pair, pattern};
 use crate::runtime::{
-    DriverChoice, DriverKind, Either, ListenOptions, Options, PooledFuture, Runtime, SendBuf,
-    SpliceError, TcpListener, TcpStream, Timer, lease, mailbox, now, now_uncached, race, sleep,
-    spawn, splice, usage, yield_now,
+    DriverChoice, DriverKind, Either, ListenOptions, Options, PooledFuture, Recv, Runtime, SendBuf,
+    SpliceError, TcpListener, TcpStream, Timer, executor::TASK_SLOT_SIZE, lease, mailbox, now,
+    now_uncached, op::OpSlot, race, sleep, sockets::Socket, spawn, splice, timers::TIMER_SLOT_SIZE,
+    usage, yield_now,
 };
 
 #[test]
@@ -430,4 +431,18 @@ fn options_out_of_range_are_refused() {
         let error = Runtime::new(&options).unwrap_err();
         assert!(error.to_string().starts_with("buffer_count must be"), "{error}");
     }
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    // A task that waits for a receive under a deadline: everything but its future.
+    let parts = [
+        size_of::<OpSlot>(),
+        size_of::<Socket>(),
+        TASK_SLOT_SIZE,
+        TIMER_SLOT_SIZE,
+        size_of::<TcpStream>() + size_of::<Timer>() + size_of::<Recv>(),
+    ];
+    println!("operation, socket, task, timer, handles: {parts:?}");
+    assert!(parts.iter().sum::<usize>() <= 300, "{parts:?}");
 }
