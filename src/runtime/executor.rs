@@ -8,7 +8,7 @@
 //!
 //! A task is polled as a whole: a completion queues the *task* that last polled the operation, not
 //! a waker, and every future of the task is polled again. So futures of one task are composed with
-//! [`race`](crate::runtime::race) or plain `poll_fn`; combinators that keep wakers of their own
+//! [`race`](crate::runtime::race()) or plain `poll_fn`; combinators that keep wakers of their own
 //! (`FuturesUnordered`) don't see completions. Foreign futures (channels from other crates) work:
 //! their wakers are made on demand and may be woken from any thread.
 

@@ -297,7 +297,7 @@ impl TcpStream {
         Ok(shard::with(|shard| Self::adopt(shard, stream.into_raw_fd(), 0)))
     }
 
-    /// Whether [`splice`](crate::runtime::splice) works on this driver and socket.
+    /// Whether [`splice`](crate::runtime::splice()) works on this driver and socket.
     pub fn can_splice(&self) -> bool {
         shard::with(|shard| shard.can_splice())
     }
