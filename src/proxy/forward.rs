@@ -10,7 +10,7 @@
 //! What is safe: a request of which nothing was sent, and an idempotent one (RFC 9110 §9.2.2) of
 //! whose response no byte was seen. A request whose body has begun to stream is never repeated.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     body::{Body, Kind},
@@ -34,7 +34,7 @@ use crate::{
         h1,
         http::{self, Framing, Method, Name, Status},
     },
-    runtime,
+    runtime::{self, PooledFuture},
     upstream::{ConnectError, Lent, Outcome, Pool, Upstream},
 };
 
@@ -111,9 +111,16 @@ impl Forward {
             outgoing.give_up_upload();
         }
         reader.set_deadline(runtime::now() + timeouts.first_byte, req.trace.deadline);
-        let mut upload = outgoing.upload(req, &lent, &mut reader, timeouts.idle).await?;
-        let read = upload::beside(&mut upload, reader.read(&lent, req));
-        match read.await {
+        let mut upload = if outgoing.has_upload() {
+            PooledFuture::new(outgoing.upload(req, &lent, &mut reader, timeouts.idle)).await?
+        } else {
+            None
+        };
+        let result = {
+            let read = pin!(reader.read(&lent, req));
+            upload::beside(&mut upload, read).await
+        };
+        match result {
             Ok(Ok(())) => self.respond(req, lent, reader, upload, index),
             Ok(Err(failure)) => Err(self.blame(&lent, failure, index)),
             Err(error) => Err(Failure::final_(error)),

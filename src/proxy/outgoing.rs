@@ -59,6 +59,11 @@ impl Outgoing {
         !self.bytes.is_empty() && !self.is_streamed
     }
 
+    /// Whether a body is to be streamed behind what [`Outgoing::send`] sends.
+    pub(super) fn has_upload(&self) -> bool {
+        self.body.is_some() && !self.is_streamed
+    }
+
     /// The endpoint takes no more: don't begin to stream.
     pub(super) fn give_up_upload(&mut self) {
         self.is_streamed |= self.body.is_some();
@@ -92,9 +97,6 @@ impl Outgoing {
         reader: &mut HeadReader,
         idle: Duration,
     ) -> Result<Option<Upload>, Failure> {
-        if self.body.is_none() || self.is_streamed {
-            return Ok(None);
-        }
         if req.arrival.expects_continue {
             let wait = Timer::new();
             wait.set(runtime::now() + CONTINUE_WAIT);

@@ -6,7 +6,7 @@
 
 use super::chars::{is_token_byte, trim};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The client's address: from the right, the first that isn't trusted; the leftmost if all are.
 ///
@@ -106,8 +106,21 @@ pub fn append_x_forwarded_for(text: &mut String, address: IpAddr) {
     if !text.is_empty() {
         text.push_str(", ");
     }
-    // Writing to a String can't fail.
-    let _ = write!(text, "{}", address.to_canonical());
+    match address.to_canonical() {
+        IpAddr::V4(address) => push_v4(text, address),
+        // Writing to a String can't fail.
+        IpAddr::V6(address) => drop(write!(text, "{address}")),
+    }
+}
+
+/// As `Display` does, without the formatter: this is written for every request.
+fn push_v4(text: &mut String, address: Ipv4Addr) {
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
 }
 
 /// Appends our element to the Forwarded `text`: `for=…;host=…;proto=…`.
@@ -164,7 +177,7 @@ pub fn parse_node(node: &[u8]) -> Option<IpAddr> {
     if !is_node_port(port) {
         return None;
     }
-    address.parse::<std::net::Ipv4Addr>().ok().map(IpAddr::V4)
+    address.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
 }
 
 /// RFC 7239 §6.3: a port, or an obfuscated one.

@@ -12,7 +12,7 @@
 //! and is leased from the pool for the exchange's time, so an idle connection holds neither heads
 //! nor buffers.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use super::write::{self, Framed};
 use crate::{
@@ -140,7 +140,7 @@ async fn exchange<H: Handler + 'static>(
         Ok(rest) => rest,
         Err(error) => {
             let failed = Failed { connection: &connection, listener: &listener, error: &error };
-            return failed.refuse(&head, &*observer).await;
+            return PooledFuture::new(failed.refuse(&head, &*observer)).await;
         }
     };
     connection.shard.stats().requests.increment();
@@ -151,7 +151,7 @@ async fn exchange<H: Handler + 'static>(
         Ok(body) => body,
         Err(error) => {
             let failed = Failed { connection: &connection, listener: &listener, error: &error };
-            return failed.refuse(&head, &*observer).await;
+            return PooledFuture::new(failed.refuse(&head, &*observer)).await;
         }
     };
     let mut req = Request::new(head, body, arrival);
@@ -179,7 +179,9 @@ async fn respond<H: Handler>(
         // Whoever reads the body notices a client that has gone.
         handler.handle(req).await
     } else {
-        match race(handler.handle(req), connection.gone()).await {
+        // By reference: a future that moves is copied whole, and this one is the largest.
+        let (handling, gone) = (pin!(handler.handle(req)), pin!(connection.gone()));
+        match race(handling, gone).await {
             Either::First(result) => result,
             Either::Second(()) => return Err(Error::ClientClosed),
         }
@@ -197,19 +199,14 @@ async fn respond<H: Handler>(
     };
     let mut upload = response.upload.take();
     let deadline = req.trace.deadline;
-    let write = write::response(connection, req, response, framed);
-    match deadline {
-        None => upload::beside(&mut upload, write).await?,
-        Some(deadline) => {
-            let timer = runtime::Timer::new();
-            timer.set(deadline);
-            match timer.guard(upload::beside(&mut upload, write)).await {
-                Ok(result) => result?,
-                Err(runtime::Expired) => {
-                    Err(Error::UpstreamTimeout { phase: "the whole exchange" })
-                }
-            }
-        }
+    let write = pin!(write::response(connection, req, response, framed));
+    let Some(deadline) = deadline else { return upload::beside(&mut upload, write).await? };
+    let timer = runtime::Timer::new();
+    timer.set(deadline);
+    let whole = PooledFuture::new(upload::beside(&mut upload, write));
+    match timer.guard(whole).await {
+        Ok(result) => result?,
+        Err(runtime::Expired) => Err(Error::UpstreamTimeout { phase: "the whole exchange" }),
     }
 }
 

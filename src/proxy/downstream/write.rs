@@ -20,7 +20,7 @@ use crate::{
         relay::{RelayError, Sink},
         tunnel,
     },
-    runtime::SendBuf,
+    runtime::{PooledFuture, SendBuf},
 };
 
 /// How a response goes out, and what came of it.
@@ -67,7 +67,8 @@ pub(super) async fn response(
         framed.is_aborted = true;
         let idle = wire.idle();
         if let Some((upstream, early)) = wire.into_upstream() {
-            tunnel::run(connection, listener, upstream, early, idle).await;
+            // Pooled, here and below: the usual response needs no room for the rare one's state.
+            PooledFuture::new(tunnel::run(connection, listener, upstream, early, idle)).await;
         }
         return Ok(());
     }
@@ -144,7 +145,7 @@ async fn body(
         timer: &connection.timer,
         limit: listener.write_timeout,
     };
-    let sent = stream_body(body, &sink, framing).await;
+    let sent = PooledFuture::new(stream_body(body, &sink, framing)).await;
     match sent {
         Ok(length) => {
             connection.sent.set(connection.sent.get() + length);
