@@ -15,3 +15,21 @@ pub mod runtime;
 pub mod server;
 pub mod transport;
 pub mod upstream;
+
+pub use crate::{
+    protocol::http::Status,
+    proxy::{
+        Body, Error, Filter, Forward, Handler, Request, Respond, Response, ShardScope,
+        filters::{self, RateLimit, RequestIdFilter},
+    },
+    server::Server,
+};
+
+/// The examples of these pages compile, or the doctests fail.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/FRAMEWORK.md")]
+    struct Framework;
+}

@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::{
+    base::units::UnitError,
     protocol::{
         h1::BodyError,
         http::{FieldError, RequestError, ResponseError, Status, uri::PathError},
@@ -100,6 +101,13 @@ pub enum Fault {
     Upstream,
     /// Ours, or the configuration's.
     Ours,
+}
+
+/// For a program's `"100/min".parse()?` while it builds its handler.
+impl From<UnitError> for Error {
+    fn from(error: UnitError) -> Self {
+        Self::Internal(error.to_string())
+    }
 }
 
 impl From<PathError> for Error {

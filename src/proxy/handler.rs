@@ -184,3 +184,28 @@ impl Filter for Box<dyn DynFilter> {
         (**self).filter_dyn(req, next).await
     }
 }
+
+/// A list whose length and types are known only at run time: the first filter sees the request
+/// first.
+impl Filter for Vec<Box<dyn DynFilter>> {
+    async fn filter(&self, req: &mut Request, next: &impl Handler) -> Result<Response, Error> {
+        Listed { filters: self, next }.handle(req).await
+    }
+}
+
+/// The filters of a list that are left, then `next`.
+struct Listed<'a> {
+    filters: &'a [Box<dyn DynFilter>],
+    next: &'a dyn DynHandler,
+}
+
+impl Handler for Listed<'_> {
+    async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+        match self.filters.split_first() {
+            Some((first, rest)) => {
+                first.filter_dyn(req, &Self { filters: rest, next: self.next }).await
+            }
+            None => self.next.handle_dyn(req).await,
+        }
+    }
+}

@@ -85,4 +85,4 @@ impl Snapshot {
 /// The name under which requests that matched no route are counted.
 pub const NO_ROUTE: &str = "-";
 /// Clients whose bucket is not full that one rate limit remembers: 65,536 cells, 512 KiB.
-const RATE_CLIENTS: usize = 65_536;
+pub(super) const RATE_CLIENTS: usize = 65_536;

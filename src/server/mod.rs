@@ -19,18 +19,23 @@ mod order;
 mod plane;
 mod privileges;
 mod reload;
-mod scope;
 mod shard;
 mod view;
 
-use std::path::PathBuf;
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
+pub use crate::proxy::ShardScope;
 pub use demo::Demo;
-pub use scope::ShardScope;
 
 use crate::{
-    config::{Config, ConfigErrors},
-    control::{ControlError, error_log::ErrorLogHandle},
+    config::{
+        self, Config, ConfigErrors, Cpus, EndpointConfig, ListenerConfig, RuntimeConfig,
+        UpstreamConfig,
+    },
+    control::{
+        ControlError,
+        error_log::{self, ErrorLogError, ErrorLogHandle},
+    },
     proxy::{self, Handler, Pipeline},
     runtime,
 };
@@ -44,8 +49,9 @@ pub enum Source {
     Fixed,
 }
 
-/// Why a server didn't start, or ended badly.
-#[derive(Debug, thiserror::Error)]
+/// Why a server didn't start, or ended badly. `Debug` is `Display`: what `main` returns is printed
+/// so.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A listener's address cannot be bound.
@@ -54,7 +60,7 @@ pub enum Error {
         /// The listener's name.
         listener: String,
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the kernel says.
         #[source]
         source: std::io::Error,
@@ -93,27 +99,107 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The demo's own configuration is wrong.
+    /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The error log cannot be written.
+    #[error(transparent)]
+    Log(#[from] ErrorLogError),
     /// The control thread failed.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A program's server: a configuration, and a handler made for each shard.
+///
+/// ```no_run
+/// use ringway::{Filter, RequestIdFilter, Server};
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     Server::listen("127.0.0.1:8080".parse()?)
+///         .upstream("web", ["127.0.0.1:9001".parse()?, "127.0.0.1:9002".parse()?])
+///         .run(|shard| Ok(RequestIdFilter::default().around(shard.forward("web")?)))?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    /// Not yet held against the rules of the file.
+    is_edited: bool,
     source: Source,
     error_log: Option<ErrorLogHandle>,
+    starts_log: bool,
 }
 
 impl Server {
     /// Serves `config`'s listeners.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, source: Source::Fixed, error_log: None }
+        let (is_edited, starts_log) = (false, false);
+        Self { config, is_edited, source: Source::Fixed, error_log: None, starts_log }
+    }
+
+    /// Serves `address`, by a listener named `http`, with the defaults of an empty file: one shard
+    /// per physical core. There is no route; the handler decides.
+    #[must_use]
+    pub fn listen(address: SocketAddr) -> Self {
+        let mut server = Self::new(Config {
+            runtime: RuntimeConfig::new(Cpus::of_this_process().physical()),
+            admin: config::AdminConfig::default(),
+            log: config::LogConfig::default(),
+            listeners: vec![ListenerConfig::new("http".to_owned(), vec![address])],
+            routes: Vec::new(),
+            upstreams: Vec::new(),
+            filters: Vec::new(),
+            warnings: Vec::new(),
+        });
+        server.is_edited = true;
+        server
+    }
+
+    /// Serves what a file says, and reads it again when told to reload. Its upstreams and filters
+    /// are there for the handler; its routes count only if the handler is a [`Pipeline`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or has errors.
+    pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        Ok(Self::new(config::load(&path)?).source(Source::File(path)))
+    }
+
+    /// Adds an upstream of these endpoints, in turn and without health checks;
+    /// [`Server::configure`] changes that.
+    #[must_use]
+    pub fn upstream(self, name: &str, endpoints: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let endpoints = endpoints.into_iter().map(EndpointConfig::new).collect();
+        let upstream = UpstreamConfig::new(name.to_owned(), endpoints);
+        self.configure(|config| config.upstreams.push(upstream))
+    }
+
+    /// Changes the configuration. It is held against the rules of the file when the server
+    /// [runs](Server::run).
+    ///
+    /// ```
+    /// # use ringway::Server;
+    /// # let address = "127.0.0.1:8080".parse().unwrap();
+    /// let server = Server::listen(address).configure(|config| {
+    ///     config.runtime.pin = false;
+    ///     config.admin.dashboard = Some(([127, 0, 0, 1], 9100).into());
+    ///     config.listeners[0].limits.headers = 8 * 1024;
+    /// });
+    /// ```
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self.is_edited = true;
+        self
     }
 
     /// Says where `config` came from, so that it can be read again.
@@ -123,7 +209,15 @@ impl Server {
         self
     }
 
-    /// Lets reloads change the error log's path and level.
+    /// Writes the error log that the configuration describes (stderr, from `info` up), and lets
+    /// reloads change it. Not for programs that have a `tracing` subscriber of their own.
+    #[must_use]
+    pub fn log(mut self) -> Self {
+        self.starts_log = true;
+        self
+    }
+
+    /// Lets reloads change the path and level of a log that runs already.
     #[must_use]
     pub fn error_log(mut self, handle: ErrorLogHandle) -> Self {
         self.error_log = Some(handle);
@@ -135,11 +229,17 @@ impl Server {
     ///
     /// # Errors
     /// What kept the server from starting: see [`Error`].
-    pub fn run<H, F>(self, make: F) -> Result<(), Error>
+    pub fn run<H, F>(mut self, make: F) -> Result<(), Error>
     where
         H: Handler + 'static,
         F: Fn(&ShardScope) -> Result<H, proxy::Error> + Clone + Send + 'static,
     {
+        if self.is_edited {
+            config::validate(&self.config)?;
+        }
+        if self.starts_log {
+            self.error_log = Some(error_log::init(&self.config.log.error)?);
+        }
         plane::run(self.config, self.source, self.error_log, make)
     }
 }

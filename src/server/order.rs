@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     base::access::AccessSink,
-    proxy::{self, Snapshot, stats::ShardStats},
+    proxy::{self, Shared, Snapshot, stats::ShardStats},
     runtime::{DriverChoice, DriverKind, Options, StartError},
     upstream::Neighbours,
 };
@@ -64,6 +64,7 @@ pub(super) struct Seed {
     pub(super) process: u32,
     pub(super) neighbours: Neighbours,
     pub(super) stats: Arc<ShardStats>,
+    pub(super) shared: Arc<Shared>,
     pub(super) access: Option<AccessSink>,
 }
 

@@ -16,9 +16,7 @@ use super::{
     Error, Source,
     listeners::{self, Bound},
     order::{BoundListener, Driver, Order, Seed, Started, driver_choice},
-    privileges, reload,
-    scope::ShardScope,
-    shard,
+    privileges, reload, shard,
 };
 use crate::{
     config::{self, Config},
@@ -26,7 +24,7 @@ use crate::{
         Control, Node, Phase, Probed, ReloadError, Reloaded, Stop, error_log::ErrorLogHandle,
         upstreams, view::View,
     },
-    proxy::{self, Handler, Snapshot, stats::ShardStats},
+    proxy::{self, Handler, ShardScope, Shared, Snapshot, stats::ShardStats},
     runtime::{Options, mailbox, now_uncached, wall_now_uncached},
     upstream,
 };
@@ -98,6 +96,7 @@ impl Plane {
         let count = config.runtime.shards.len();
         let process = process_number();
         let stats: Vec<_> = (0..count).map(|_| Arc::new(ShardStats::default())).collect();
+        let shared = Arc::new(Shared::default());
         let (started, reports) = mpsc::channel();
         let mut shards = Vec::with_capacity(count);
         let parts = upstream::neighbours(count).into_iter().zip(sinks).zip(&config.runtime.shards);
@@ -110,6 +109,7 @@ impl Plane {
                 process,
                 neighbours,
                 stats: Arc::clone(&stats[index]),
+                shared: Arc::clone(&shared),
                 access: Some(sink),
             };
             shards.push(spawn(seed, make.clone(), started.clone())?);

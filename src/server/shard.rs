@@ -2,13 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc, time::Duration};
 
-use super::{
-    order::{BoundListener, Driver, Order, Prepared, Seed, Started},
-    scope::ShardScope,
-};
+use super::order::{BoundListener, Driver, Order, Prepared, Seed, Started};
 use crate::{
     proxy::{
-        self, Handler, ListenerRules, Observe, Record, Shard, Snapshot,
+        self, Handler, ListenerRules, Observe, Record, Shard, ShardScope, Shared, Snapshot,
         downstream::h1::{Current, Service},
     },
     runtime::{self, Runtime, Task, TcpListener, mailbox},
@@ -49,7 +46,8 @@ pub(super) fn run<H, F>(
         shard.set_access_log(access);
         shard.set_connections_max(seed.connections_max);
         let usage = runtime::spawn(publish_usage(Rc::clone(&shard)));
-        Steward { shard, make, serving: None, prepared: None, sockets: BTreeMap::new() }
+        let sockets = BTreeMap::new();
+        Steward { shard, shared: seed.shared, make, serving: None, prepared: None, sockets }
             .obey(orders)
             .await;
         usage.abort();
@@ -59,6 +57,7 @@ pub(super) fn run<H, F>(
 /// Carries out a shard's orders.
 struct Steward<H, F> {
     shard: Rc<Shard>,
+    shared: Arc<Shared>,
     make: F,
     serving: Option<Serving<H>>,
     prepared: Option<Serving<H>>,
@@ -111,7 +110,7 @@ where
     }
 
     fn prepare(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), proxy::Error> {
-        let handler = (self.make)(&ShardScope::new(&self.shard, snapshot))?;
+        let handler = (self.make)(&ShardScope::new(&self.shard, snapshot, &self.shared))?;
         self.prepared = Some(Serving {
             snapshot: Arc::clone(snapshot),
             handler: Rc::new(handler),

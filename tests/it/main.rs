@@ -15,6 +15,7 @@ mod config;
 mod exposition;
 mod metrics;
 mod node;
+mod program;
 mod rfc9110;
 mod rfc9112;
 mod scratch;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::rate_table::{RateTable, Verdict};
 use crate::{
+    base::units::Rate,
     protocol::http::Status,
-    proxy::{Error, Filter, Handler, Request, Response},
+    proxy::{Error, Filter, Handler, Request, Response, ShardScope, snapshot::RATE_CLIENTS},
     runtime,
 };
 
@@ -21,6 +22,20 @@ impl RateLimit {
     #[must_use]
     pub fn new(table: Arc<RateTable>) -> Self {
         Self { table }
+    }
+
+    /// At most `rate` requests per client address over all shards, as many at once as the rate
+    /// counts. Remembers 65,536 clients at a time, in 512 KiB.
+    ///
+    /// Limits are told apart by their order: every shard must make the same ones, one after the
+    /// other, which a closure does that doesn't ask which shard it is on. Over a reload a limit
+    /// goes on where its rate is the same. For another burst or size, share a [`RateTable`]:
+    /// `RateLimit::new(shard.shared("login", || RateTable::new(rate, burst, clients, now)))`.
+    #[must_use]
+    pub fn per_ip(rate: Rate, shard: &ShardScope) -> Self {
+        let name = format!("limit {} of {rate}", shard.next_limit());
+        let now = runtime::now();
+        Self::new(shard.shared(&name, || RateTable::new(rate, rate.count, RATE_CLIENTS, now)))
     }
 }
 
