@@ -55,7 +55,10 @@ fn head(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let Status { version, pid, phase, driver, driver_reason, config, .. } = status;
     let uptime = ago(status.uptime);
     writeln!(out, "ringway {version}, pid {pid}, {phase}, up {uptime}")?;
-    writeln!(out, "driver    {driver} ({driver_reason})")?;
+    // The reason begins with the driver's name, for the log.
+    let reason = driver_reason.strip_prefix(&**driver).unwrap_or(driver_reason);
+    let reason = reason.strip_prefix(": ").unwrap_or(reason);
+    writeln!(out, "driver    {driver} ({reason})")?;
     writeln!(
         out,
         "config    {}, generation {} since {}",

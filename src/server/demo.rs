@@ -23,7 +23,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts the three upstreams. The load balancer will listen on `listen`.
+    /// Starts the three servers. The load balancer will listen on `listen`.
     ///
     /// # Errors
     /// No port could be had for an upstream.
@@ -51,31 +51,29 @@ impl fmt::Display for Demo {
     /// What runs where, and what to try.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { listen, endpoints, .. } = self;
-        writeln!(f, "ringway demo: one load balancer, three upstreams, one process\n")?;
+        writeln!(f, "ringway demo: one load balancer, three servers behind it, one process\n")?;
         writeln!(f, "  listener    http://{listen}")?;
         for (name, address) in ["a", "b", "c"].iter().zip(endpoints) {
-            writeln!(f, "  upstream {name}  http://{address}")?;
+            writeln!(f, "  endpoint {name}  http://{address}")?;
         }
         writeln!(f, "  metrics     http://{DASHBOARD}/metrics")?;
         writeln!(f, "\nTry, in another terminal:\n")?;
-        writeln!(f, "  # each request goes to the next upstream")?;
-        writeln!(f, "  for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done")?;
+        writeln!(f, "  # each request goes to the next endpoint")?;
+        writeln!(f, "  curl -s 'http://{listen}/[1-6]'")?;
         if let Some(second) = endpoints.get(1) {
-            writeln!(f, "\n  # kill one upstream: nothing fails; it comes back after 20 s")?;
-            writeln!(
-                f,
-                "  curl -s -X POST http://{second}/kill; \
-                 for i in 1 2 3 4 5 6; do curl -s http://{listen}/; done"
-            )?;
+            writeln!(f, "\n  # kill one endpoint: nothing fails; it comes back after 20 s")?;
+            writeln!(f, "  curl -s -X POST http://{second}/kill; curl -s 'http://{listen}/[1-6]'")?;
         }
         writeln!(f, "\n  # what the load balancer counted")?;
         writeln!(
             f,
-            "  curl -s http://{DASHBOARD}/metrics | grep -E 'requests_total|retries|health'"
+            "  curl -s http://{DASHBOARD}/metrics | \
+             grep -E '^ringway_(requests_total.*2xx|upstream_retries|endpoint_)'"
         )?;
         writeln!(f, "\nCtrl-C stops it. The configuration it runs is this file:\n")?;
         for line in self.text.lines() {
-            writeln!(f, "  {line}")?;
+            let indent = if line.is_empty() { "" } else { "  " };
+            writeln!(f, "{indent}{line}")?;
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ fn each_number_of_the_view_has_its_place() {
         ("ringway_requests_total", &with(("code", "2xx"))[..], 90.0),
         ("ringway_requests_total", &with(("code", "5xx")), 2.0),
         ("ringway_requests_aborted_total", &route, 1.0),
-        ("ringway_response_body_bytes_total", &route, 2_000.0),
+        ("ringway_response_bytes_total", &route, 2_000.0),
         ("ringway_request_duration_seconds_count", &route, 5.0),
         ("ringway_request_duration_seconds_bucket", &with(("le", "0.001")), 1.0),
         ("ringway_request_duration_seconds_bucket", &with(("le", "0.005")), 3.0),

@@ -45,7 +45,7 @@ fn the_tables_show_it_all() {
     write(&status, &mut out).unwrap();
     let expected = "\
 ringway 0.1.0, pid 42, serving, up 1 d 2 h
-driver    io_uring (io_uring: all features)
+driver    io_uring (all features)
 config    /etc/ringway/ringway.toml, generation 3 since 2026-11-24T15:00:00.000Z
           the last reload failed: ringway.toml:3:16: no
           ringway.toml:4:1: nor

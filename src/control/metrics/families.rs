@@ -295,17 +295,17 @@ fn requests(routes: &[RouteView], to: &mut Families<'_>) -> fmt::Result {
     )?;
     to.histogram(
         "request_duration_seconds",
-        "From the request's first byte to the response's last.",
+        "From the end of a request's head to the last byte of its response.",
         routes.iter().map(|r| (names(r), &r.latency)),
     )?;
     to.counter(
-        "request_body_bytes",
-        "Bytes of request bodies received.",
+        "request_bytes",
+        "Bytes received from clients, heads included.",
         routes.iter().map(|r| (names(r), r.bytes_in)),
     )?;
     to.counter(
-        "response_body_bytes",
-        "Bytes of response bodies sent.",
+        "response_bytes",
+        "Bytes sent to clients, heads included.",
         routes.iter().map(|r| (names(r), r.bytes_out)),
     )
 }
@@ -363,7 +363,7 @@ fn upstreams(upstreams: &[UpstreamView], to: &mut Families<'_>) -> fmt::Result {
     )?;
     to.histogram(
         "upstream_first_byte_seconds",
-        "From the request's first byte to the head of the endpoint's response.",
+        "From the end of a request's head to the head of the endpoint's response.",
         upstreams.iter().map(|u| (name(u), &u.first_byte)),
     )
 }
