@@ -233,7 +233,8 @@ fn choose(options: &Options, pool: &Pool) -> Result<(Driver, String), StartError
 pub struct Usage {
     /// Turns of the loop, each one visit to the kernel.
     pub turns: u64,
-    /// Time not spent waiting.
+    /// CPU time that this thread has used since it began, in user space and in the kernel (where the
+    /// ring does its work). Zero in a simulation.
     pub busy: Duration,
     /// Receive buffers that are out.
     pub buffers_in_use: u32,

@@ -31,7 +31,7 @@ use std::{
 use crate::runtime::{
     DriverKind, Options, StartError, Usage,
     buffers::{Pool, Waiters},
-    clock::{self, Clock},
+    clock::Clock,
     driver::{Completion, Driver, Kind, Op, Wait},
     executor::{Tasks, task_waker},
     lease::Leases,
@@ -40,6 +40,7 @@ use crate::runtime::{
     slab::{NONE, Slab},
     sockets::Socket,
     splice::Pipes,
+    sys,
     timers::Wheel,
 };
 
@@ -88,7 +89,6 @@ pub(crate) struct Shard {
     doorbell_count: UnsafeCell<u64>,
     doorbell_slot: Cell<u32>,
     turns: Cell<u64>,
-    idle: Cell<Duration>,
     is_running: Cell<bool>,
     is_ending: Cell<bool>,
 }
@@ -121,7 +121,6 @@ impl Shard {
             doorbell_count: UnsafeCell::new(0),
             doorbell_slot: Cell::new(NONE),
             turns: Cell::new(0),
-            idle: Cell::new(Duration::ZERO),
             is_running: Cell::new(false),
             is_ending: Cell::new(false),
         }))
@@ -177,13 +176,8 @@ impl Shard {
             }
         };
         let mut completions = self.completions.take();
-        let waits_from = (wait != Wait::No).then(clock::now_uncached);
         self.driver.borrow_mut().turn(&self.pool, wait, &mut completions);
         self.refresh_clock();
-        if let Some(from) = waits_from {
-            let idle = self.clock.now().saturating_duration_since(from);
-            self.idle.set(self.idle.get() + idle);
-        }
         self.turns.set(self.turns.get() + 1);
         for completion in completions.drain(..) {
             self.complete(completion);
@@ -251,9 +245,10 @@ impl Shard {
     }
 
     pub(crate) fn usage(&self) -> Usage {
+        let is_virtual = self.driver.borrow().kind() == DriverKind::Sim;
         Usage {
             turns: self.turns.get(),
-            busy: Duration::from_nanos(self.clock.elapsed()).saturating_sub(self.idle.get()),
+            busy: if is_virtual { Duration::ZERO } else { sys::thread_cpu_time() },
             buffers_in_use: self.pool.in_use(),
             leases_in_use: self.leases.out(),
             ops_in_flight: self.in_flight.get(),

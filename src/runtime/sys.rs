@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     os::fd::{IntoRawFd, RawFd},
     ptr,
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -216,6 +217,18 @@ pub(crate) fn bytes_taken(fd: RawFd) -> Option<u64> {
     // SAFETY: TIOCOUTQ writes one int.
     check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut queued) }).ok()?;
     Some(acked + u64::try_from(queued).unwrap_or(0))
+}
+
+/// CPU time that the calling thread has used, user and system.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is writable for a timespec.
+    let asked = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    if check(asked).is_err() {
+        return Duration::ZERO;
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
