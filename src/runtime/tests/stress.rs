@@ -11,8 +11,8 @@ use std::{
 use super::{drivers, echo_server, local, on_each, pair, pattern};
 use crate::runtime::{
     DriverChoice, Either, ListenOptions, Options, RecvBuf, Runtime, SendBuf, TcpListener,
-    TcpStream, lease, mailbox, now, race, sim::random::Random, sleep, sleep_until, spawn, splice,
-    usage, yield_now,
+    TcpStream, Timer, lease, mailbox, now, race, sim::random::Random, sleep, sleep_until, spawn,
+    splice, usage, yield_now,
 };
 
 /// Waits until `count` tasks have reported, within half a minute.
@@ -264,6 +264,33 @@ fn a_waiting_receive_can_be_dropped_and_closed() {
         drop(other);
         assert_eq!(closed.await.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
         drop(held);
+    });
+}
+
+#[test]
+fn waiting_receives_without_data_do_not_starve_the_one_with_data() {
+    on_each(&Options { buffer_count: 1, ..Options::default() }, async || {
+        let (client, server) = pair().await;
+        client.send_all("holds the only buffer").await.0.unwrap();
+        let held = server.recv().await.unwrap();
+        let mut idle = Vec::new();
+        for _ in 0..50 {
+            idle.push(pair().await);
+        }
+        let parked: Vec<_> = idle.iter().map(|(_, server)| server.recv()).collect();
+        let (busy, other) = pair().await;
+        busy.send_all("data").await.0.unwrap();
+        let last = other.recv();
+        while usage().buffer_waits < 51 {
+            yield_now().await;
+        }
+        drop(held);
+        // The idle ones are tried first and take no buffer; nobody will ever recycle one for them.
+        let timer = Timer::new();
+        timer.set(now() + Duration::from_secs(5));
+        let piece = timer.guard(last).await.expect("starved").unwrap();
+        assert_eq!(&*piece, b"data");
+        drop(parked);
     });
 }
 
