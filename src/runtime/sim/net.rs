@@ -93,9 +93,9 @@ impl Stream {
         }
     }
 
-    /// Whether a read would return.
+    /// Whether a read would return. A reset whose error a send was told is an end for reads.
     pub(super) fn is_readable(&self) -> bool {
-        !self.inbox.is_empty() || self.has_fin || self.error != 0
+        !self.inbox.is_empty() || self.has_fin || self.error != 0 || self.is_dead
     }
 }
 

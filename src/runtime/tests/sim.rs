@@ -236,3 +236,19 @@ fn a_run_in_which_nothing_can_happen_is_called_stalled() {
     let runtime = Runtime::sim(11, &SimOptions::calm()).unwrap();
     runtime.block_on(std::future::pending::<()>());
 }
+
+#[test]
+fn after_a_reset_that_a_send_was_told_of_a_receive_ends() {
+    let runtime = Runtime::sim(12, &SimOptions::calm()).unwrap();
+    runtime.block_on(async {
+        let (client, server) = pair().await;
+        server.reset_on_close();
+        drop(server);
+        sleep(Duration::from_millis(50)).await;
+        let error = client.send_all("told here").await.0.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let piece = race(client.recv(), sleep(Duration::from_secs(1))).await;
+        assert!(matches!(piece, Either::First(Ok(piece)) if piece.is_empty()));
+    });
+    assert!(runtime.finish().unwrap().is_clean());
+}
