@@ -1,6 +1,6 @@
 //! Reads a response's head from an upstream connection, interim responses included.
 
-use std::{io, time::Instant};
+use std::{io, pin::Pin, time::Instant};
 
 use super::{body::Chunk, error::Error, recycle, recycle::Pooled, request::Request};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         h1::{self, ConnectionHeader, HeadLimits, Parsed},
         http::{self, Framing, ResponseError, ResponseHead, Status, Version},
     },
-    runtime::{Expired, Timer},
+    runtime::{Expired, Recv, Timer},
     upstream::Lent,
 };
 
@@ -42,6 +42,8 @@ pub(super) struct HeadReader {
     head: Pooled<ResponseHead>,
     /// Received and not yet understood.
     buffered: Option<Chunk>,
+    /// A receive that a dropped step left behind: it may have bytes already.
+    armed: Option<Recv>,
     timer: Timer,
     limits: HeadLimits,
     any: bool,
@@ -54,6 +56,7 @@ impl HeadReader {
         Self {
             head: Pooled::take(),
             buffered: None,
+            armed: None,
             timer: Timer::new(),
             limits: HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, ..HeadLimits::default() },
             any: false,
@@ -75,6 +78,8 @@ impl HeadReader {
     }
 
     /// Reads up to the final head or the next `100 Continue`.
+    ///
+    /// *Cancel safety*: the receive stays armed and is taken up by the next step.
     pub(super) async fn read_step(
         &mut self,
         lent: &Lent,
@@ -121,7 +126,15 @@ impl HeadReader {
 
     async fn receive(&mut self, lent: &Lent) -> Result<(), HeadFailure> {
         let any = self.any;
-        let received = match self.timer.guard(lent.recv()).await {
+        let armed = &mut self.armed;
+        let receive = std::future::poll_fn(|cx| {
+            let polled = Pin::new(armed.get_or_insert_with(|| lent.recv())).poll(cx);
+            if polled.is_ready() {
+                *armed = None;
+            }
+            polled
+        });
+        let received = match self.timer.guard(receive).await {
             Ok(Ok(received)) => received,
             Ok(Err(source)) => return Err(HeadFailure::Closed { any, source: Some(source) }),
             Err(Expired) => return Err(HeadFailure::Timeout { any }),
