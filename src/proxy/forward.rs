@@ -121,7 +121,10 @@ impl Forward {
             upload::beside(&mut upload, read).await
         };
         match result {
-            Ok(Ok(())) => self.respond(req, lent, reader, upload, index),
+            Ok(Ok(())) => {
+                let sent = Sent { upload, is_withheld: outgoing.is_withheld() };
+                self.respond(req, lent, reader, sent, index)
+            }
             Ok(Err(failure)) => Err(self.blame(&lent, failure, index)),
             Err(error) => Err(Failure::final_(error)),
         }
@@ -159,9 +162,10 @@ impl Forward {
         req: &mut Request,
         lent: Lent,
         reader: HeadReader,
-        upload: Option<Upload>,
+        sent: Sent,
         index: usize,
     ) -> Result<Response, Failure> {
+        let Sent { upload, is_withheld } = sent;
         let (mut head, rest) = reader.into_parts();
         let now = runtime::now();
         req.trace.answered = Some(now);
@@ -187,7 +191,7 @@ impl Forward {
         self.pool.report(index, outcome);
         let announced = head.headers.get_known(Name::ContentLength).and_then(parse_length);
         let side = UpstreamSide {
-            is_reusable: h1::response_keeps_alive(&head) && !is_tunnel,
+            is_reusable: h1::response_keeps_alive(&head) && !is_tunnel && !is_withheld,
             upload_done: upload.as_ref().map(Upload::done_cell),
             lent,
         };
@@ -291,6 +295,13 @@ impl std::fmt::Debug for Forward {
         let upstream = &self.pool.upstream().config.name;
         f.debug_struct("Forward").field("upstream", upstream).finish_non_exhaustive()
     }
+}
+
+/// What has become of a request by the time its response's head is here.
+struct Sent {
+    upload: Option<Upload>,
+    /// The endpoint answered instead of asking for the body, which was not sent then.
+    is_withheld: bool,
 }
 
 /// A failed attempt.

@@ -64,6 +64,12 @@ impl Outgoing {
         self.body.is_some() && !self.is_streamed
     }
 
+    /// Whether a part of it was never sent: the endpoint still waits for it, so its connection is
+    /// good for nothing else.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// The endpoint takes no more: don't begin to stream.
     pub(super) fn give_up_upload(&mut self) {
         self.is_streamed |= self.body.is_some();
