@@ -26,6 +26,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 pub use crate::proxy::ShardScope;
 pub use demo::Demo;
+pub use shard::{Listening, Steward};
 
 use crate::{
     config::{

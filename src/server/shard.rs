@@ -1,6 +1,8 @@
 //! A shard's thread: runtime, listeners, and the orders of the control thread.
 
-use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc, time::Duration};
+use std::{
+    collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc, time::Duration,
+};
 
 use super::order::{BoundListener, Driver, Order, Prepared, Seed, Started};
 use crate::{
@@ -46,16 +48,16 @@ pub(super) fn run<H, F>(
         shard.set_access_log(access);
         shard.set_connections_max(seed.connections_max);
         let usage = runtime::spawn(publish_usage(Rc::clone(&shard)));
-        let sockets = BTreeMap::new();
-        Steward { shard, shared: seed.shared, make, serving: None, prepared: None, sockets }
-            .obey(orders)
-            .await;
+        Steward::new(&shard, &seed.shared, make).obey(orders).await;
         usage.abort();
     });
 }
 
-/// Carries out a shard's orders.
-struct Steward<H, F> {
+/// What serves on one shard: it prepares snapshots, commits them, opens and closes listeners,
+/// drains. A shard's thread has one and is told what to do by the control thread; a test has one
+/// inside a simulated runtime and tells it itself. Dropping it closes the listeners; connections
+/// live on until they or the runtime end.
+pub struct Steward<H, F> {
     shard: Rc<Shard>,
     shared: Arc<Shared>,
     make: F,
@@ -71,6 +73,17 @@ struct Serving<H> {
     handler: Rc<H>,
     observer: Rc<dyn Observe>,
     services: BTreeMap<String, Rc<Service<H>>>,
+}
+
+/// A listening socket for a listener of the snapshot that is committed with it.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listener's name.
+    pub name: String,
+    /// The address as configured.
+    pub address: SocketAddr,
+    /// The socket.
+    pub socket: TcpListener,
 }
 
 /// An open listening socket; closed when dropped.
@@ -89,6 +102,19 @@ where
     H: Handler + 'static,
     F: Fn(&ShardScope) -> Result<H, proxy::Error>,
 {
+    /// Serves nothing yet. `make` builds the handler of each snapshot, and may keep in `shared`
+    /// what all shards have in common.
+    pub fn new(shard: &Rc<Shard>, shared: &Arc<Shared>, make: F) -> Self {
+        Self {
+            shard: Rc::clone(shard),
+            shared: Arc::clone(shared),
+            make,
+            serving: None,
+            prepared: None,
+            sockets: BTreeMap::new(),
+        }
+    }
+
     async fn obey(&mut self, mut orders: mailbox::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
@@ -98,18 +124,21 @@ where
                     // A control thread that no longer waits will abort.
                     drop(reply.send(Prepared { shard, result }));
                 }
-                Order::Commit { listeners } => self.commit(listeners),
-                Order::Abort => self.prepared = None,
-                Order::Drain => {
-                    self.sockets.clear();
-                    self.shard.drain();
+                Order::Commit { listeners } => {
+                    self.commit(listeners.into_iter().filter_map(take_over).collect());
                 }
+                Order::Abort => self.prepared = None,
+                Order::Drain => self.drain(),
                 Order::Stop => return,
             }
         }
     }
 
-    fn prepare(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), proxy::Error> {
+    /// Builds the handler of `snapshot`; nothing changes before [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// What `make` says.
+    pub fn prepare(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), proxy::Error> {
         let handler = (self.make)(&ShardScope::new(&self.shard, snapshot, &self.shared))?;
         self.prepared = Some(Serving {
             snapshot: Arc::clone(snapshot),
@@ -120,7 +149,9 @@ where
         Ok(())
     }
 
-    fn commit(&mut self, listeners: Vec<BoundListener>) {
+    /// Serves what was prepared: takes over the sockets of new addresses, closes those that the
+    /// snapshot no longer has. Without a prepared snapshot it changes nothing.
+    pub fn commit(&mut self, listeners: Vec<Listening>) {
         let Some(mut next) = self.prepared.take() else { return };
         let mut before = self.serving.take().map(|serving| serving.services).unwrap_or_default();
         let config = next.snapshot.config.listeners.clone();
@@ -146,22 +177,36 @@ where
                 .iter()
                 .any(|listener| listener.name == *name && listener.addresses.contains(address))
         });
-        for bound in listeners {
-            self.open(bound, &next.services);
+        for listening in listeners {
+            if let Some(service) = next.services.get(&listening.name) {
+                let accepting = runtime::spawn(accept(listening.socket, Rc::clone(service)));
+                self.sockets.insert((listening.name, listening.address), Open { accepting });
+            }
         }
         self.serving = Some(next);
     }
 
-    fn open(&mut self, bound: BoundListener, services: &BTreeMap<String, Rc<Service<H>>>) {
-        let Some(service) = services.get(&bound.name) else { return };
-        match TcpListener::from_std(bound.socket) {
-            Ok(listener) => {
-                let accepting = runtime::spawn(accept(listener, Rc::clone(service)));
-                self.sockets.insert((bound.name, bound.address), Open { accepting });
-            }
-            Err(error) => {
-                tracing::error!(listener = bound.name, %error, "cannot take over the socket");
-            }
+    /// Accepts nothing more, and ends keep-alive.
+    pub fn drain(&mut self) {
+        self.sockets.clear();
+        self.shard.drain();
+    }
+}
+
+impl<H, F> fmt::Debug for Steward<H, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Steward").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+/// Attaches a bound socket to this shard's runtime.
+fn take_over(bound: BoundListener) -> Option<Listening> {
+    let BoundListener { name, address, socket } = bound;
+    match TcpListener::from_std(socket) {
+        Ok(socket) => Some(Listening { name, address, socket }),
+        Err(error) => {
+            tracing::error!(listener = name, %error, "cannot take over the socket");
+            None
         }
     }
 }
