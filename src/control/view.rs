@@ -89,8 +89,16 @@ pub struct ShardView {
     pub turns: u64,
     /// Requests finished.
     pub requests: u64,
+    /// Requests refused as malformed, before any route.
+    pub bad_requests: u64,
+    /// Clients that stalled within a head, a body or a response.
+    pub client_timeouts: u64,
+    /// Clients that left before their response was complete.
+    pub client_aborts: u64,
     /// Client connections open.
     pub connections: u64,
+    /// Upgraded connections open.
+    pub tunnels: u64,
     /// Tasks alive.
     pub tasks: u64,
     /// Operations with the kernel.
@@ -116,11 +124,11 @@ pub struct RouteView {
     pub by_class: [u64; 5],
     /// Requests whose client left, or was cut off, before any status was sent.
     pub aborted: u64,
-    /// First byte of the request to last byte of the response.
+    /// End of the request's head to last byte of the response.
     pub latency: HistogramSnapshot,
-    /// Bytes of request bodies.
+    /// Bytes received from clients, heads included.
     pub bytes_in: u64,
-    /// Bytes of response bodies.
+    /// Bytes sent to clients, heads included.
     pub bytes_out: u64,
 }
 

@@ -153,3 +153,31 @@ assert len(families) > 40, len(families)
         assert!(output.status.success(), "{format:?}: {words}");
     }
 }
+
+/// docs/OPERATIONS.md has a row for each family, with its labels, and no other.
+#[test]
+fn the_page_lists_every_metric_with_its_labels() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, table) = page.split_once("<!-- metrics: -->\n").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let listed: Vec<(String, String)> = rows
+        .map(|row| {
+            let mut cells = row.split('|').skip(1).map(|cell| cell.trim().replace('`', ""));
+            (cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect();
+    for (name, family) in families(TextFormat::Prometheus) {
+        let labels: std::collections::BTreeSet<&str> = family
+            .samples
+            .iter()
+            .flat_map(|sample| sample.labels.keys().map(String::as_str))
+            .filter(|label| *label != "le")
+            .collect();
+        let labels: Vec<&str> = labels.into_iter().collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        let row = listed.iter().find(|(listed, _)| *listed == name);
+        assert_eq!(row.map(|(_, labels)| labels), Some(&labels), "{name}");
+    }
+    assert_eq!(listed.len(), families(TextFormat::Prometheus).len(), "metrics that aren't there");
+}

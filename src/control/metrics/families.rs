@@ -255,17 +255,23 @@ fn shards(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
         shards.iter().enumerate().map(|(i, s)| (name(i), s.busy.as_secs_f64())),
     )?;
     type Read = fn(&ShardView) -> u64;
-    let counters: [(&str, &str, Read); 4] = [
+    let counters: [(&str, &str, Read); 7] = [
         ("shard_turns", "Turns of the event loop.", |s| s.turns),
-        ("shard_requests", "Requests finished.", |s| s.requests),
+        ("shard_requests", "Requests whose head was complete.", |s| s.requests),
+        ("shard_requests_malformed", "Requests refused before any route.", |s| s.bad_requests),
+        ("shard_client_timeouts", "Clients that stalled.", |s| s.client_timeouts),
+        ("shard_client_aborts", "Clients that left before the response's end.", |s| {
+            s.client_aborts
+        }),
         ("shard_buffer_waits", "Receives that waited for a free buffer.", |s| s.buffer_waits),
         ("shard_completion_overflows", "Overflows of the completion queue.", |s| s.cq_overflows),
     ];
     for (family, help, read) in counters {
         to.counter(family, help, shards.iter().enumerate().map(|(i, s)| (name(i), read(s))))?;
     }
-    let gauges: [(&str, &str, Read); 5] = [
+    let gauges: [(&str, &str, Read); 6] = [
         ("shard_connections_open", "Client connections open.", |s| s.connections),
+        ("shard_tunnels_open", "Upgraded connections open.", |s| s.tunnels),
         ("shard_tasks", "Tasks alive.", |s| s.tasks),
         ("shard_operations_in_flight", "Operations with the kernel.", |s| s.ops_in_flight),
         ("shard_buffers_in_use", "Receive buffers out of the ring.", |s| s.buffers_in_use),
