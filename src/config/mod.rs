@@ -114,7 +114,7 @@ pub fn zero(listen: SocketAddr, endpoints: &[SocketAddr]) -> Result<Config, Zero
 /// Holds a configuration that a program has made or changed against the rules of the file.
 ///
 /// # Errors
-/// Everything that [`parse`] would refuse. The places are those of [`render`]'s text.
+/// Everything that [`parse`] would refuse. The places are those of [`render()`]'s text.
 pub fn validate(config: &Config) -> Result<(), ConfigErrors> {
     parse("(program)", &render(config)).map(drop)
 }

@@ -10,7 +10,7 @@
 //! | `GET /healthz` | 200 `serving`, 503 otherwise |
 //!
 //! The unix socket has them all, the TCP address the last two only: it may be reachable by others.
-//! Handlers hold nothing of the process; each sends a [`Command`] to the control loop and waits for
+//! Handlers hold nothing of the process; each sends a `Command` to the control loop and waits for
 //! its reply. Heads are at most [`HEAD_BYTES_MAX`], bodies are never read, connections are bounded in
 //! number and life.
 

@@ -1,6 +1,6 @@
 //! The control thread's life: bind, serve commands in turn, end with the process.
 //!
-//! Every event becomes a [`Command`] in one queue: HTTP requests, signals, the sampler's tick, a
+//! Every event becomes a `Command` in one queue: HTTP requests, signals, the sampler's tick, a
 //! change of phase. The loop takes one at a time and is the only one that touches the node, the
 //! prober and the logs, so none of them needs a lock.
 

@@ -83,7 +83,7 @@ pub struct ListenerView {
 pub struct ShardView {
     /// Its CPU, if pinned.
     pub cpu: Option<usize>,
-    /// Time not spent waiting for events.
+    /// CPU time of its thread.
     pub busy: Duration,
     /// Turns of the event loop.
     pub turns: u64,

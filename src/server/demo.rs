@@ -68,7 +68,7 @@ impl fmt::Display for Demo {
         writeln!(
             f,
             "  curl -s http://{DASHBOARD}/metrics | \
-             grep -E '^ringway_(requests_total.*2xx|upstream_retries|endpoint_)'"
+             grep -E '^ringway_(requests_total.*2xx|upstream_retries|endpoint_(healthy|requests_total))'"
         )?;
         writeln!(f, "\nCtrl-C stops it. The configuration it runs is this file:\n")?;
         for line in self.text.lines() {

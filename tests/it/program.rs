@@ -17,7 +17,7 @@ use std::{
 };
 
 use ringway::{
-    Error, Filter, Handler, Request, Respond, Response, Server, ShardScope, Status,
+    Error, Filter, Handler, Request, Respond, Response, Server, ShardScope, Status, config,
     control::{Stop, client::AdminClient, demo_upstream},
     proxy::{DynFilter, Fault},
     runtime,
@@ -81,6 +81,23 @@ fn the_first_example_is_short_and_the_page_shows_it_whole() {
     let example = page("docs/examples/hello-proxy.rs");
     assert!(example.lines().count() < 40, "{} lines", example.lines().count());
     assert!(page("docs/FRAMEWORK.md").contains(&example), "docs/FRAMEWORK.md shows another text");
+}
+
+#[test]
+fn the_configuration_files_of_the_pages_are_right() {
+    for path in ["README.md", "docs/OPERATIONS.md"] {
+        let text = page(path);
+        let mut blocks = text.split("```toml\n").skip(1).peekable();
+        assert!(blocks.peek().is_some(), "{path} shows none");
+        for block in blocks {
+            let block = block.split("```").next().unwrap();
+            let listens = "version = 1\n[listener.x]\naddress = '127.0.0.1:1'\n";
+            let whole = block.contains("version = 1");
+            let text = if whole { block.to_owned() } else { format!("{listens}{block}") };
+            let config = config::parse(path, &text);
+            assert!(config.is_ok(), "{}", config.unwrap_err());
+        }
+    }
 }
 
 #[test]

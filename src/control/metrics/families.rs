@@ -251,7 +251,7 @@ fn shards(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
     )?;
     to.counter(
         "shard_busy_seconds",
-        "Time not spent waiting for events.",
+        "CPU time of the shard's thread.",
         shards.iter().enumerate().map(|(i, s)| (name(i), s.busy.as_secs_f64())),
     )?;
     type Read = fn(&ShardView) -> u64;
