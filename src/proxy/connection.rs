@@ -17,7 +17,7 @@ use crate::{
     base::cidr::Cidr,
     config::{ErrorFormat, Forwarded, ListenerConfig},
     protocol::h1::HeadLimits,
-    runtime::{self, Expired, Recv, SendBuf, TcpStream, Timer},
+    runtime::{Expired, Recv, SendBuf, TcpStream, Timer},
 };
 
 /// What an exchange needs to know of the listener its connection came by. Fixed for one config.
@@ -79,6 +79,9 @@ pub struct Connection {
     pub(super) shard: Rc<Shard>,
     /// Deadlines of whatever the connection itself waits for: heads, idleness, writing.
     pub(super) timer: Timer,
+    /// Deadlines of what the exchange waits for from an upstream. Kept over exchanges, so that none
+    /// has to enter a timer of its own into the wheel.
+    pub(super) upstream_timer: Rc<Timer>,
     /// Bytes behind the current request: the next one, pipelined.
     leftover: Cell<Option<Chunk>>,
     /// A receive that was started for the next request while this one was being answered.
@@ -99,6 +102,7 @@ impl Connection {
             client,
             shard,
             timer: Timer::new(),
+            upstream_timer: Rc::new(Timer::new()),
             leftover: Cell::new(None),
             armed: RefCell::new(None),
             is_request_open: Cell::new(false),
@@ -112,6 +116,11 @@ impl Connection {
     #[must_use]
     pub fn client_addr(&self) -> SocketAddr {
         self.client
+    }
+
+    /// Whether an exchange has begun on it.
+    pub(super) fn has_served(&self) -> bool {
+        self.received.get() > 0
     }
 
     /// A new exchange begins with `received` bytes that are here.
@@ -166,7 +175,7 @@ impl Connection {
         limit: Duration,
         phase: &'static str,
     ) -> Result<Chunk, Error> {
-        self.timer.set(runtime::now() + limit);
+        self.timer.set_after(limit);
         match self.timer.guard(self.receive()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(_)) => Err(Error::ClientClosed),
@@ -177,7 +186,7 @@ impl Connection {
     /// Ends when the client has gone away. Watches only after a while, so that a quick exchange
     /// costs no receive: the usual one is over before the first look.
     pub(super) async fn gone(&self) {
-        self.timer.set(runtime::now() + WATCH_AFTER);
+        self.timer.set_after(WATCH_AFTER);
         std::future::poll_fn(|cx| self.timer.poll_expired(cx)).await;
         loop {
             let kept = self.leftover.take();
@@ -239,7 +248,7 @@ pub(super) async fn send_within(
     timer: &Timer,
     limit: Duration,
 ) -> Result<SendBuf, (SendError, Option<SendBuf>)> {
-    timer.set(runtime::now() + limit);
+    timer.set_after(limit);
     let mut send = pin!(stream.send_all(buf));
     let mut taken_before = None;
     loop {
@@ -254,7 +263,7 @@ pub(super) async fn send_within(
                     return Err((SendError::Stalled, None));
                 }
                 taken_before = Some(taken);
-                timer.set(runtime::now() + limit);
+                timer.set_after(limit);
             }
         }
     }

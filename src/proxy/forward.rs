@@ -105,12 +105,13 @@ impl Forward {
         let timeouts = &self.options.timeouts;
         let lent = self.pool.lend(index, timeouts.connect).await.map_err(Failure::unsent)?;
         req.trace.endpoint = Some(lent.endpoint().address);
-        let mut reader = HeadReader::new(&lent);
-        if outgoing.send(&lent, timeouts.first_byte).await.is_err() {
+        let timer = req.upstream_timer();
+        let mut reader = HeadReader::new(Rc::clone(&timer));
+        if outgoing.send(&lent, &timer, timeouts.first_byte).await.is_err() {
             // The endpoint may have answered before it closed: a response explains more.
             outgoing.give_up_upload();
         }
-        reader.set_deadline(runtime::now() + timeouts.first_byte, req.trace.deadline);
+        reader.set_deadline(timeouts.first_byte, req.trace.deadline);
         let mut upload = if outgoing.has_upload() {
             PooledFuture::new(outgoing.upload(req, &lent, &mut reader, timeouts.idle)).await?
         } else {

@@ -81,12 +81,8 @@ fn x_forwarded(req: &mut Request, text: &mut String) -> Result<(), Error> {
         let scheme = req.scheme().as_str();
         req.headers.append("X-Forwarded-Proto", scheme)?;
     }
-    if req.headers.get_known(Name::XForwardedHost).is_none()
-        && let Some(host) = req.headers.get_known(Name::Host)
-    {
-        text.clear();
-        text.push_str(std::str::from_utf8(host).unwrap_or_default());
-        req.headers.append("X-Forwarded-Host", &text)?;
+    if req.headers.get_known(Name::XForwardedHost).is_none() {
+        req.headers.append_copy("X-Forwarded-Host", Name::Host)?;
     }
     Ok(())
 }

@@ -1,6 +1,11 @@
 //! Reads a response's head from an upstream connection, interim responses included.
 
-use std::{io, pin::Pin, time::Instant};
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use super::{body::Chunk, error::Error, recycle, recycle::Pooled, request::Request};
 use crate::{
@@ -8,7 +13,7 @@ use crate::{
         h1::{self, ConnectionHeader, HeadLimits, Parsed},
         http::{self, Framing, ResponseError, ResponseHead, Status, Version},
     },
-    runtime::{Expired, Recv, Timer},
+    runtime::{self, Expired, Recv, Timer},
     upstream::Lent,
 };
 
@@ -44,7 +49,7 @@ pub(super) struct HeadReader {
     buffered: Option<Chunk>,
     /// A receive that a dropped step left behind: it may have bytes already.
     armed: Option<Recv>,
-    timer: Timer,
+    timer: Rc<Timer>,
     limits: HeadLimits,
     any: bool,
     is_final: bool,
@@ -52,12 +57,12 @@ pub(super) struct HeadReader {
 }
 
 impl HeadReader {
-    pub(super) fn new(_lent: &Lent) -> Self {
+    pub(super) fn new(timer: Rc<Timer>) -> Self {
         Self {
             head: Pooled::take(),
             buffered: None,
             armed: None,
-            timer: Timer::new(),
+            timer,
             limits: HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, ..HeadLimits::default() },
             any: false,
             is_final: false,
@@ -65,8 +70,11 @@ impl HeadReader {
         }
     }
 
-    pub(super) fn set_deadline(&self, at: Instant, total: Option<Instant>) {
-        self.timer.set(total.map_or(at, |total| total.min(at)));
+    pub(super) fn set_deadline(&self, first_byte: Duration, total: Option<Instant>) {
+        match total {
+            None => self.timer.set_after(first_byte),
+            Some(total) => self.timer.set(total.min(runtime::now() + first_byte)),
+        }
     }
 
     /// Reads up to the final head; passes interim responses on to the client.

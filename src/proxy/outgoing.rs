@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     protocol::{h1, http::Framing},
-    runtime::{self, PooledFuture, SendBuf, TcpStream, Timer},
+    runtime::{PooledFuture, SendBuf, TcpStream, Timer},
     upstream::Lent,
 };
 
@@ -76,10 +76,14 @@ impl Outgoing {
     }
 
     /// Sends the head, and with it a body that is here.
-    pub(super) async fn send(&mut self, lent: &Lent, limit: Duration) -> Result<(), SendError> {
-        let timer = Timer::new();
+    pub(super) async fn send(
+        &mut self,
+        lent: &Lent,
+        timer: &Timer,
+        limit: Duration,
+    ) -> Result<(), SendError> {
         let bytes = std::mem::take(&mut self.bytes);
-        match send_within(lent.stream(), SendBuf::Vec(bytes), &timer, limit).await {
+        match send_within(lent.stream(), SendBuf::Vec(bytes), timer, limit).await {
             Ok(SendBuf::Vec(bytes)) => {
                 self.bytes = bytes;
                 Ok(())
@@ -105,7 +109,7 @@ impl Outgoing {
     ) -> Result<Option<Upload>, Failure> {
         if req.arrival.expects_continue {
             let wait = Timer::new();
-            wait.set(runtime::now() + CONTINUE_WAIT);
+            wait.set_after(CONTINUE_WAIT);
             match wait.guard(reader.read_step(lent, req)).await {
                 Ok(Ok(Step::Final)) => return Ok(None),
                 Ok(Err(_)) => return Ok(None),

@@ -110,7 +110,7 @@ async fn receive_lease(
     // from an offset to its end, so the offset is what bounds it.
     let left = body.remaining().and_then(|left| usize::try_from(left).ok());
     let start = LEASE_SIZE - left.unwrap_or(LEASE_SIZE).min(LEASE_SIZE);
-    to.timer.set(runtime::now() + body.idle());
+    to.timer.set_after(body.idle());
     match to.timer.guard(stream.recv_lease(lease, start)).await {
         Ok((Ok(received), lease)) => Ok((start..start + received, lease)),
         Ok((Err(error), _)) => Err(RelayError::From(body.lost(error))),
@@ -123,8 +123,8 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
     // One deadline for both directions: whichever side stalls, no progress is made.
     let limit = body.idle().max(to.limit);
     let Some(from) = body.bare_stream() else { return Ok(0) };
-    to.timer.set(runtime::now() + limit);
-    let progress = |_| to.timer.set(runtime::now() + limit);
+    to.timer.set_after(limit);
+    let progress = |_| to.timer.set_after(limit);
     let result = to.timer.guard(runtime::splice(from, to.stream, left, progress)).await;
     match result {
         Ok(Ok(())) => {
@@ -144,4 +144,4 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
 /// Below this a lease costs more than it saves.
 const LEASE_MIN: u64 = 32 * 1024;
 /// From here on a pipe's two system calls a piece are cheaper than two copies.
-const SPLICE_MIN: u64 = 128 * 1024;
+const SPLICE_MIN: u64 = 32 * 1024;

@@ -125,7 +125,9 @@ impl Router {
         let mut scratch = String::new();
         let path = normalized_path(head.path(), &mut scratch)?;
         let wanted = Wanted { listener, path, head };
-        let host = head.host().unwrap_or_default();
+        // Most configs name no host; then nobody needs to know the request's.
+        let is_by_host = !self.exact.is_empty() || !self.suffixes.is_empty();
+        let host = if is_by_host { head.host().unwrap_or_default() } else { "" };
         let exact = if self.exact.is_empty() { None } else { self.exact_list(host) };
         let route = exact
             .and_then(|list| wanted.find(list))

@@ -15,7 +15,7 @@ use super::{
     connection::{Connection, ListenerRules, SendError, send_within},
     wire::UpstreamSide,
 };
-use crate::runtime::{self, TcpStream, Timer};
+use crate::runtime::{TcpStream, Timer};
 
 /// Runs the tunnel between `connection` and `upstream` until it ends.
 pub(super) async fn run(
@@ -129,6 +129,6 @@ struct Activity {
 
 impl Activity {
     fn note(&self) {
-        self.timer.set(runtime::now() + self.idle);
+        self.timer.set_after(self.idle);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         h1::{BodyDecoder, BodyError},
         http::{Framing, Headers},
     },
-    runtime::{self, Expired, TcpStream, Timer},
+    runtime::{Expired, TcpStream, Timer},
     upstream::Lent,
 };
 
@@ -221,7 +221,7 @@ impl WireBody {
     }
 
     async fn receive(&self) -> Result<Chunk, Error> {
-        self.timer.set(runtime::now() + self.idle);
+        self.timer.set_after(self.idle);
         let received = match &self.side {
             Side::Downstream(connection) => self.timer.guard(connection.receive()).await,
             Side::Upstream(Some(side)) => {

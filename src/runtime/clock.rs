@@ -47,6 +47,8 @@ const WALL_REFRESH: Duration = Duration::from_secs(1);
 pub(crate) struct Clock {
     epoch: Instant,
     now: Cell<Instant>,
+    /// `now` in nanoseconds since `epoch`: what every timer is compared with.
+    elapsed: Cell<u64>,
     wall: Cell<SystemTime>,
     wall_read_at: Cell<Instant>,
     is_virtual: bool,
@@ -64,6 +66,7 @@ impl Clock {
         Self {
             epoch: now,
             now: Cell::new(now),
+            elapsed: Cell::new(0),
             wall: Cell::new(wall),
             wall_read_at: Cell::new(now),
             is_virtual,
@@ -79,7 +82,7 @@ impl Clock {
     #[inline]
     pub(crate) fn refresh(&self) {
         if !self.is_virtual {
-            self.now.set(now_uncached());
+            self.set(now_uncached());
         }
     }
 
@@ -87,7 +90,13 @@ impl Clock {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn jump(&self, to: Duration) {
         debug_assert!(self.is_virtual, "real time isn't ours to move");
-        self.now.set(self.epoch + to);
+        self.set(self.epoch + to);
+    }
+
+    #[inline]
+    fn set(&self, now: Instant) {
+        self.now.set(now);
+        self.elapsed.set(self.since_epoch(now));
     }
 
     pub(crate) fn wall_now(&self) -> SystemTime {
@@ -104,7 +113,7 @@ impl Clock {
     /// Nanoseconds since the runtime began.
     #[inline]
     pub(crate) fn elapsed(&self) -> u64 {
-        self.since_epoch(self.now.get())
+        self.elapsed.get()
     }
 
     /// `at` in nanoseconds since the runtime began; 0 for what lies before, `u64::MAX` for what

@@ -58,6 +58,21 @@ impl Timer {
         });
     }
 
+    /// Moves the deadline to `delay` from now: as [`set`](Self::set), without calendar arithmetic.
+    #[inline]
+    pub fn set_after(&self, delay: Duration) {
+        shard::with(|shard| {
+            let nanos = delay.as_secs().saturating_mul(1_000_000_000);
+            let nanos = nanos.saturating_add(u64::from(delay.subsec_nanos()));
+            // One below `NEVER`, which means that there is no deadline.
+            let deadline = shard.clock.elapsed().saturating_add(nanos).min(NEVER - 1);
+            if self.slot.get() == NONE {
+                self.slot.set(shard.timers.add());
+            }
+            shard.timers.set(self.slot.get(), deadline);
+        });
+    }
+
     /// Takes the deadline away.
     pub fn clear(&self) {
         if self.slot.get() != NONE {

@@ -6,6 +6,7 @@ use std::{
 
 use super::order::{BoundListener, Driver, Order, Prepared, Seed, Started};
 use crate::{
+    config::ListenerConfig,
     proxy::{
         self, Handler, ListenerRules, Observe, Record, Shard, ShardScope, Shared, Snapshot,
         downstream::h1::{Current, Service},
@@ -64,7 +65,7 @@ pub struct Steward<H, F> {
     serving: Option<Serving<H>>,
     prepared: Option<Serving<H>>,
     /// By listener and address.
-    sockets: BTreeMap<(String, SocketAddr), Open>,
+    sockets: BTreeMap<(String, SocketAddr), Open<H>>,
 }
 
 /// A snapshot in use.
@@ -86,14 +87,23 @@ pub struct Listening {
     pub socket: TcpListener,
 }
 
-/// An open listening socket; closed when dropped.
-struct Open {
+/// An open listening socket.
+struct Open<H> {
+    listener: Rc<TcpListener>,
+    service: Rc<Service<H>>,
     accepting: Task,
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
+impl<H: Handler + 'static> Open<H> {
+    /// Accepts no more. Connections that the kernel has established already are served: their
+    /// clients don't know that nobody listens any longer.
+    fn close(self) {
         self.accepting.abort();
+        runtime::spawn(async move {
+            for (stream, client) in self.listener.stop().await {
+                runtime::spawn(Rc::clone(&self.service).serve(stream, client));
+            }
+        });
     }
 }
 
@@ -172,23 +182,32 @@ where
             };
             next.services.insert(listener.name.clone(), service);
         }
-        self.sockets.retain(|(name, address), _| {
-            config
-                .iter()
-                .any(|listener| listener.name == *name && listener.addresses.contains(address))
-        });
-        for listening in listeners {
-            if let Some(service) = next.services.get(&listening.name) {
-                let accepting = runtime::spawn(accept(listening.socket, Rc::clone(service)));
-                self.sockets.insert((listening.name, listening.address), Open { accepting });
+        let sockets = std::mem::take(&mut self.sockets);
+        for ((name, address), socket) in sockets {
+            let is_wanted = |listener: &ListenerConfig| {
+                listener.name == name && listener.addresses.contains(&address)
+            };
+            if config.iter().any(is_wanted) {
+                self.sockets.insert((name, address), socket);
+            } else {
+                socket.close();
             }
+        }
+        for listening in listeners {
+            let Some(service) = next.services.get(&listening.name) else { continue };
+            let (listener, service) = (Rc::new(listening.socket), Rc::clone(service));
+            let accepting = runtime::spawn(accept(Rc::clone(&listener), Rc::clone(&service)));
+            let open = Open { listener, service, accepting };
+            self.sockets.insert((listening.name, listening.address), open);
         }
         self.serving = Some(next);
     }
 
     /// Accepts nothing more, and ends keep-alive.
     pub fn drain(&mut self) {
-        self.sockets.clear();
+        while let Some((_, socket)) = self.sockets.pop_first() {
+            socket.close();
+        }
         self.shard.drain();
     }
 }
@@ -212,7 +231,7 @@ fn take_over(bound: BoundListener) -> Option<Listening> {
 }
 
 /// Accepts connections until the task is aborted.
-async fn accept<H: Handler + 'static>(listener: TcpListener, service: Rc<Service<H>>) {
+async fn accept<H: Handler + 'static>(listener: Rc<TcpListener>, service: Rc<Service<H>>) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {

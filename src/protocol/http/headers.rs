@@ -163,6 +163,27 @@ impl Headers {
         Ok(())
     }
 
+    /// Adds a field `name` with the first value of the field `of`; false if there is none.
+    ///
+    /// # Errors
+    /// [`FieldError`]; nothing has changed then.
+    pub fn append_copy(&mut self, name: impl AsRef<[u8]>, of: Name) -> Result<bool, FieldError> {
+        let found = self.fields.iter().find(|field| field.alive && field.id == of);
+        let Some(value) = found.map(|field| field.value) else { return Ok(false) };
+        self.append(name, "")?;
+        let start = self.arena.len();
+        let range = value.start()..value.start() + value.len();
+        if start + value.len() > HEADERS_BYTES_MAX || range.end > start {
+            self.fields.pop();
+            return Err(FieldError::TooLarge);
+        }
+        self.arena.extend_from_within(range);
+        if let Some(field) = self.fields.last_mut() {
+            field.value = Span::new(start, start + value.len());
+        }
+        Ok(true)
+    }
+
     /// Adds `name: value` after all others. Whitespace around the value is dropped.
     ///
     /// # Errors

@@ -102,10 +102,16 @@ impl<H: Handler + 'static> Service<H> {
         if let Some(kept) = connection.take_kept() {
             return Some(kept);
         }
-        if self.shard.is_draining() {
-            return None;
-        }
-        let idle = self.current.borrow().listener.idle;
+        let (idle, header_timeout) = {
+            let listener = &self.current.borrow().listener;
+            (listener.idle, listener.header_timeout)
+        };
+        let idle = match (self.shard.is_draining(), connection.has_served()) {
+            (false, _) => idle,
+            (true, true) => return None,
+            // Established before the listener closed: its first request is answered.
+            (true, false) => header_timeout,
+        };
         let received = connection.receive_within(idle, "idle").await;
         received.ok().filter(|chunk| !chunk.is_empty())
     }
@@ -239,7 +245,7 @@ async fn read_head(
         if !is_waiting {
             // One deadline from the first byte to the head's end: a client that sends a byte
             // now and then doesn't move it.
-            connection.timer.set(runtime::now() + listener.header_timeout);
+            connection.timer.set_after(listener.header_timeout);
             is_waiting = true;
         }
         let more = match connection.timer.guard(connection.receive()).await {
