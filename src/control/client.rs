@@ -187,8 +187,11 @@ impl AdminClient {
             .map_err(|error| self.strange(error))?;
         let response = sender.send_request(request).await.map_err(|error| {
             // Closed without a word: that is how the other side treats strangers.
-            let is_closed = error.is_incomplete_message() || error.is_canceled();
-            if is_closed { ClientError::Denied(self.path.clone()) } else { self.strange(error) }
+            if is_closed(&error) {
+                ClientError::Denied(self.path.clone())
+            } else {
+                self.strange(error)
+            }
         })?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
@@ -208,4 +211,20 @@ impl AdminClient {
             _ => self.strange(error),
         }
     }
+}
+
+/// Whether the other side hung up: seen while we read, or, when it was quicker, while we wrote.
+fn is_closed(error: &hyper::Error) -> bool {
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return true;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+            return matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected);
+        }
+        source = cause.source();
+    }
+    false
 }
