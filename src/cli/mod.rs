@@ -272,9 +272,19 @@ fn parse_admin(text: &str) -> Result<PathBuf, String> {
 /// `ip:port`, or `:port` for every IPv4 address.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole.parse().map_err(|_| {
-        format!("`{text}` isn't an address and port, such as 10.0.0.1:80, [::1]:80 or :8080")
+    whole.parse().map_err(|_| match text.rsplit_once(':') {
+        Some((name, port)) if is_name(name) && port.parse::<u16>().is_ok() => format!(
+            "`{name}` is a name, and names aren't supported yet; give an address and port \
+             (`getent hosts {name}` shows the address)"
+        ),
+        _ => format!("`{text}` isn't an address and port, such as 10.0.0.1:80, [::1]:80 or :8080"),
     })
+}
+
+/// Whether it looks like a host's name and not like an address gone wrong.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_plain)
 }
 
 #[cfg(test)]

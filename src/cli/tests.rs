@@ -44,7 +44,7 @@ fn run_takes_a_file_or_two_arguments() {
         ("ringway run -c a.toml --listen :80 --to :81", "cannot be used with"),
         ("ringway run -c a.toml --shards 2", "cannot be used with"),
         ("ringway run --listen :80 --to :81 --shards 0", "0 is not in 1..=1024"),
-        ("ringway run --listen web:80 --to :81", "isn't an address and port"),
+        ("ringway run --listen web:80 --to :81", "`web` is a name"),
         ("ringway print -c a.toml", "--effective"),
         ("ringway check", "--config <FILE>"),
         ("ringway reload --admin run/admin.sock", "isn't a unix socket"),
@@ -64,10 +64,15 @@ fn addresses_are_numbers_and_a_bare_port_means_everywhere() {
         let line = format!("ringway run --listen {right} --to {right}");
         assert!(parse(&line).is_ok(), "{right}");
     }
-    for wrong in ["localhost:80", "80", "1.2.3.4", ":", ":65536", "[::1]", "1.2.3.4:-1"] {
+    for wrong in ["80", "1.2.3.4", ":", ":65536", "[::1]", "1.2.3.4:-1"] {
         let text = refusal(&format!("ringway run --listen {wrong} --to :1"));
         assert!(text.contains(&format!("`{wrong}` isn't an address and port")), "{text}");
     }
+    let text = refusal("ringway run --listen :80 --to app-1.example.com:80");
+    assert!(
+        text.contains("`app-1.example.com` is a name, and names aren't supported yet"),
+        "{text}"
+    );
 }
 
 #[test]
