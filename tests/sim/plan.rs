@@ -175,10 +175,10 @@ fn request(
         answers: Vec::new(),
     };
     if !profile.is_calm() && is_last && random.percent(12) {
+        plan.expects_continue = false;
         let whole = plan.encode().0.len();
         let end = random.pick(&[End::Close, End::Reset, End::Stall, End::HalfClose]);
         plan.cut = Some((random.below(whole), end));
-        plan.expects_continue = false;
     }
     // The last one answers every further attempt.
     let attempts = random.within(1, 3);

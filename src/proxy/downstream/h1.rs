@@ -161,12 +161,18 @@ async fn exchange<H: Handler + 'static>(
         }
     };
     let mut req = Request::new(head, body, arrival);
-    let mut framed = Framed { keeps_alive, status: 0, is_aborted: false };
+    let mut framed = Framed::new(keeps_alive);
     let result = respond(&*handler, &connection, &mut req, &mut framed).await;
     let error = result.as_ref().err();
     observer.observe(&Summary::new(&req, &connection, framed.status, error, runtime::now()));
     match result {
-        Err(_) => Next::Close,
+        Err(_) => {
+            // Wherever it failed: the writer may have been dropped by a deadline or an upload.
+            if framed.is_until_close {
+                connection.stream.reset_on_close();
+            }
+            Next::Close
+        }
         Ok(()) if framed.is_aborted => Next::Close,
         Ok(()) if connection.is_request_open.get() => Next::Linger,
         Ok(()) if framed.keeps_alive => Next::Idle,
@@ -336,7 +342,7 @@ impl Failed<'_> {
         }
         req.trace.failure = Some(self.error.code());
         let page = req.error_page(self.error);
-        let mut framed = Framed { keeps_alive: false, status: 0, is_aborted: false };
+        let mut framed = Framed::new(false);
         let written = write::response(self.connection, &req, page, &mut framed).await;
         let summary = Summary::new(
             &req,

@@ -32,6 +32,15 @@ pub(super) struct Framed {
     pub(super) status: u16,
     /// The connection became something else, or must not be used again.
     pub(super) is_aborted: bool,
+    /// A close is how the body ends well; only a reset says that it didn't.
+    pub(super) is_until_close: bool,
+}
+
+impl Framed {
+    /// Nothing has been sent yet.
+    pub(super) fn new(keeps_alive: bool) -> Self {
+        Self { keeps_alive, status: 0, is_aborted: false, is_until_close: false }
+    }
 }
 
 /// Writes `response` to `connection`.
@@ -72,12 +81,8 @@ pub(super) async fn response(
         }
         return Ok(());
     }
-    body(connection, req, response.body, framing, out).await.inspect_err(|_| {
-        if matches!(framing, Framing::UntilClose) {
-            // A close is how such a body ends well; only a reset says that it didn't.
-            connection.stream.reset_on_close();
-        }
-    })
+    framed.is_until_close = matches!(framing, Framing::UntilClose);
+    body(connection, req, response.body, framing, out).await
 }
 
 /// How the body is delimited for this client.
