@@ -10,7 +10,7 @@
 //! What is safe: a request of which nothing was sent, and an idempotent one (RFC 9110 §9.2.2) of
 //! whose response no byte was seen. A request whose body has begun to stream is never repeated.
 
-use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     body::{Body, Kind},
@@ -24,7 +24,7 @@ use super::{
     shard::Shard,
     snapshot::Snapshot,
     stats::{PerShard, UpstreamCounters},
-    upload::{self, Upload},
+    upload::{self, Progress, Upload},
     wire::{UpstreamSide, WireBody},
 };
 use crate::{
@@ -107,7 +107,8 @@ impl Forward {
         req.trace.endpoint = Some(lent.endpoint().address);
         let timer = req.upstream_timer();
         let mut reader = HeadReader::new(Rc::clone(&timer));
-        if outgoing.send(&lent, &timer, timeouts.first_byte).await.is_err() {
+        let is_refused = outgoing.send(&lent, &timer, timeouts.first_byte).await.is_err();
+        if is_refused {
             // The endpoint may have answered before it closed: a response explains more.
             outgoing.give_up_upload();
         }
@@ -123,7 +124,7 @@ impl Forward {
         };
         match result {
             Ok(Ok(())) => {
-                let sent = Sent { upload, is_withheld: outgoing.is_withheld() };
+                let sent = Sent { upload, is_withheld: outgoing.is_withheld(), is_refused };
                 self.respond(req, lent, reader, sent, index)
             }
             Ok(Err(failure)) => Err(self.blame(&lent, failure, index)),
@@ -166,7 +167,7 @@ impl Forward {
         sent: Sent,
         index: usize,
     ) -> Result<Response, Failure> {
-        let Sent { upload, is_withheld } = sent;
+        let Sent { upload, is_withheld, is_refused } = sent;
         let (mut head, rest) = reader.into_parts();
         let now = runtime::now();
         req.trace.answered = Some(now);
@@ -193,7 +194,10 @@ impl Forward {
         let announced = head.headers.get_known(Name::ContentLength).and_then(parse_length);
         let side = UpstreamSide {
             is_reusable: h1::response_keeps_alive(&head) && !is_tunnel && !is_withheld,
-            upload_done: upload.as_ref().map(Upload::done_cell),
+            upload: match &upload {
+                Some(upload) => Some(upload.progress()),
+                None => is_refused.then(|| Rc::new(Cell::new(Progress::Failed))),
+            },
             lent,
         };
         http::strip_response_hops(&mut head.headers);
@@ -303,6 +307,8 @@ struct Sent {
     upload: Option<Upload>,
     /// The endpoint answered instead of asking for the body, which was not sent then.
     is_withheld: bool,
+    /// Sending failed.
+    is_refused: bool,
 }
 
 /// A failed attempt.

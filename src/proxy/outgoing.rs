@@ -1,7 +1,7 @@
 //! A request as it goes to an endpoint: its encoded head with a body that is here already, and the
 //! rest of a body that isn't.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use super::{
     body::{Body, Kind},
@@ -123,10 +123,9 @@ impl Outgoing {
         }
         let Some(body) = self.body.take() else { return Ok(None) };
         self.is_streamed = true;
-        let is_done = Rc::new(Cell::new(false));
         let stream = Rc::clone(lent.stream());
         let pump = pump(body, stream, self.framing, idle);
-        Ok(Some(Upload::new(PooledFuture::new(pump), is_done)))
+        Ok(Some(Upload::new(PooledFuture::new(pump))))
     }
 }
 

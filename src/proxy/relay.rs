@@ -82,7 +82,7 @@ async fn leased(
         let (received, back) = receive_lease(body, to, lease).await?;
         lease = back;
         if received.is_empty() {
-            body.saw_eof().map_err(RelayError::From)?;
+            body.saw_eof().await.map_err(RelayError::From)?;
             return Ok(moved);
         }
         let length = received.len() as u64;
@@ -132,7 +132,7 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
             Ok(left)
         }
         Ok(Err(SpliceError::Ended { .. })) => {
-            body.saw_eof().map_err(RelayError::From)?;
+            body.saw_eof().await.map_err(RelayError::From)?;
             Ok(0)
         }
         Ok(Err(SpliceError::From { error, .. })) => Err(RelayError::From(body.lost(error))),

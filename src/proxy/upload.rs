@@ -21,27 +21,45 @@ pub(super) enum UploadEnd {
     Failed(Error),
 }
 
+/// How far an upload is, for whoever reads the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It goes on.
+    Running,
+    /// All of the body has been sent: only then may the connection be reused.
+    Done,
+    /// The upstream took no more, or nobody sends any more.
+    Failed,
+}
+
 /// A running upload.
 pub(super) struct Upload {
     future: Option<PooledFuture<'static, UploadEnd>>,
-    /// Set when the whole body has been sent: only then may the connection be reused.
-    is_done: Rc<Cell<bool>>,
+    progress: Rc<Cell<Progress>>,
 }
 
 impl Upload {
-    pub(super) fn new(future: PooledFuture<'static, UploadEnd>, is_done: Rc<Cell<bool>>) -> Self {
-        Self { future: Some(future), is_done }
+    pub(super) fn new(future: PooledFuture<'static, UploadEnd>) -> Self {
+        Self { future: Some(future), progress: Rc::new(Cell::new(Progress::Running)) }
     }
 
-    /// Set when the whole body has been sent.
-    pub(super) fn done_cell(&self) -> Rc<Cell<bool>> {
-        Rc::clone(&self.is_done)
+    /// How far it is, now and later.
+    pub(super) fn progress(&self) -> Rc<Cell<Progress>> {
+        Rc::clone(&self.progress)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.progress.get() == Progress::Running {
+            self.progress.set(Progress::Failed);
+        }
     }
 }
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("is_done", &self.is_done.get()).finish_non_exhaustive()
+        f.debug_struct("Upload").field("progress", &self.progress.get()).finish_non_exhaustive()
     }
 }
 
@@ -58,8 +76,8 @@ pub(super) async fn beside<T>(
         {
             upload.future = None;
             match end {
-                UploadEnd::Done => upload.is_done.set(true),
-                UploadEnd::Refused => {}
+                UploadEnd::Done => upload.progress.set(Progress::Done),
+                UploadEnd::Refused => upload.progress.set(Progress::Failed),
                 UploadEnd::Failed(error) => return Poll::Ready(Err(error)),
             }
         }

@@ -11,9 +11,9 @@
 //! upstream's returns to its pool, if the response allowed it, nothing followed the body, and the
 //! request had been sent whole. A body dropped before its end closes an upstream's connection.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, task::Poll, time::Duration};
 
-use super::{body::Chunk, connection::Connection, error::Error, recycle};
+use super::{body::Chunk, connection::Connection, error::Error, recycle, upload::Progress};
 use crate::{
     protocol::{
         h1::{BodyDecoder, BodyError},
@@ -51,14 +51,14 @@ pub(super) struct UpstreamSide {
     pub(super) lent: Lent,
     /// The response's head allows another request on this connection.
     pub(super) is_reusable: bool,
-    /// Set when the request's body has been sent whole; none when it went with the head.
-    pub(super) upload_done: Option<Rc<Cell<bool>>>,
+    /// How far the request's body is; none when it went with the head.
+    pub(super) upload: Option<Rc<Cell<Progress>>>,
 }
 
 impl UpstreamSide {
     /// Gives the connection back to its pool, or closes it.
     pub(super) fn release(self, is_clean: bool) {
-        let is_sent = self.upload_done.is_none_or(|done| done.get());
+        let is_sent = self.upload.is_none_or(|upload| upload.get() == Progress::Done);
         if self.is_reusable && is_clean && is_sent {
             self.lent.give_back();
         }
@@ -152,7 +152,7 @@ impl WireBody {
                 return Ok(None);
             }
             match self.receive().await? {
-                chunk if chunk.is_empty() => self.on_eof()?,
+                chunk if chunk.is_empty() => self.saw_eof().await?,
                 chunk => self.buffered = Some(chunk),
             }
         }
@@ -237,15 +237,6 @@ impl WireBody {
         }
     }
 
-    fn on_eof(&mut self) -> Result<(), Error> {
-        self.decoder.on_eof().map_err(|error| self.broken(error))?;
-        if let Side::Upstream(Some(side)) = &mut self.side {
-            side.is_reusable = false;
-        }
-        self.end(None);
-        Ok(())
-    }
-
     /// The relay moved `length` bytes of the body itself.
     pub(super) fn moved(&mut self, length: u64) {
         self.decoder.skip(length);
@@ -258,9 +249,22 @@ impl WireBody {
         }
     }
 
-    /// The relay saw the connection's end.
-    pub(super) fn saw_eof(&mut self) -> Result<(), Error> {
-        self.on_eof()
+    /// The connection has ended: well, if the body is delimited by that.
+    ///
+    /// A reset is told once. When the upload was told of it, a receive sees a plain end, so that a
+    /// body that broke off looks whole: as long as something is being sent, its outcome decides.
+    pub(super) async fn saw_eof(&mut self) -> Result<(), Error> {
+        self.decoder.on_eof().map_err(|error| self.broken(error))?;
+        if let Side::Upstream(Some(side)) = &mut self.side {
+            side.is_reusable = false;
+            if let Some(upload) = side.upload.take()
+                && ended(&upload).await == Progress::Failed
+            {
+                return Err(self.broken(BodyError::Truncated));
+            }
+        }
+        self.end(None);
+        Ok(())
     }
 
     /// The body is over; `rest` follows it.
@@ -304,6 +308,16 @@ impl WireBody {
             Side::Downstream(_) => None,
         }
     }
+}
+
+/// Waits for an upload's end. It runs in the same task, before this is polled, and has timeouts of
+/// its own.
+async fn ended(upload: &Cell<Progress>) -> Progress {
+    std::future::poll_fn(|_| match upload.get() {
+        Progress::Running => Poll::Pending,
+        progress => Poll::Ready(progress),
+    })
+    .await
 }
 
 /// What follows `from` in `buffer`, in memory of its own.
