@@ -49,6 +49,8 @@ enum Next {
 /// What the reading half tells the sending half.
 #[derive(Default)]
 struct Signals {
+    /// Set when nothing more is to be sent: whether all of it could be.
+    sent: Cell<Option<bool>>,
     may_go_on: Cell<bool>,
     is_answered: Cell<bool>,
 }
@@ -98,7 +100,8 @@ async fn send(stream: &TcpStream, bundle: &Bundle, signals: &Signals) -> Sent {
         let (encoded, head) = request.encode();
         if let Some((at, end)) = request.cut {
             bytes.extend_from_slice(&encoded[..at]);
-            drop(stream.send_all(bytes).await);
+            let sent = stream.send_all(bytes).await.0;
+            signals.sent.set(Some(sent.is_ok()));
             return break_off(stream, end);
         }
         if !request.expects_continue {
@@ -108,11 +111,13 @@ async fn send(stream: &TcpStream, bundle: &Bundle, signals: &Signals) -> Sent {
         bytes.extend_from_slice(&encoded[..head]);
         drop(stream.send_all(std::mem::take(&mut bytes)).await);
         if !signals.wait().await {
+            signals.sent.set(Some(true));
             return Sent::Waits;
         }
         bytes.extend_from_slice(&encoded[head..]);
     }
-    drop(stream.send_all(bytes).await);
+    let sent = stream.send_all(bytes).await.0;
+    signals.sent.set(Some(sent.is_ok()));
     Sent::Waits
 }
 
@@ -133,6 +138,12 @@ fn break_off(stream: &TcpStream, end: End) -> Sent {
 }
 
 impl Signals {
+    /// Waits until everything is sent; false when that failed. A reset is told once, so after a
+    /// send was told of it the stream seems to end well.
+    async fn all_sent(&self) -> bool {
+        poll_fn(|_| self.sent.get().map_or(Poll::Pending, Poll::Ready)).await
+    }
+
     /// Waits until the body may be sent; false when it needn't be, because the answer is here.
     async fn wait(&self) -> bool {
         let timer = Timer::new();
@@ -233,6 +244,12 @@ async fn response(
     if !is_right {
         ledger.violate(format!("the response to request {token} has wrong bytes"));
     }
+    let read = match read {
+        Ok(_) if framing == Framing::UntilClose && !signals.all_sent().await => {
+            Err(Broken::Failed("a send was told of it".to_owned()))
+        }
+        read => read,
+    };
     let trailers = read.inspect_err(|_| ledger.tally(|tally| tally.broken_answers += 1))?;
     match attempt {
         Some(id) => {
