@@ -47,7 +47,7 @@ pub(super) fn bind(
 }
 
 /// Fails when another socket listens on `address` already.
-fn probe(address: SocketAddr) -> io::Result<()> {
+pub(super) fn probe(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -72,7 +72,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn hint(error: &io::Error) -> &'static str {
+pub(super) fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => " (another process listens there; `ss -ltnp` shows which)",
         io::ErrorKind::PermissionDenied => {

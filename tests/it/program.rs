@@ -295,3 +295,17 @@ fn an_upstream_that_does_not_exist_ends_the_start() {
     let error = server.run(|shard| shard.forward("web")).unwrap_err();
     assert!(error.to_string().ends_with("no upstream is named `web`"), "{error}");
 }
+
+#[test]
+fn a_demo_whose_address_is_taken_says_so_before_anything_else() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["demo", "--listen", &address])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(&format!("cannot listen on `{address}`")), "{error}");
+}
