@@ -81,7 +81,7 @@ pub struct Connection {
     pub(super) timer: Timer,
     /// Deadlines of what the exchange waits for from an upstream. Kept over exchanges, so that none
     /// has to enter a timer of its own into the wheel.
-    pub(super) upstream_timer: Rc<Timer>,
+    pub(super) upstream_timer: Timer,
     /// Bytes behind the current request: the next one, pipelined.
     leftover: Cell<Option<Chunk>>,
     /// A receive that was started for the next request while this one was being answered.
@@ -102,7 +102,7 @@ impl Connection {
             client,
             shard,
             timer: Timer::new(),
-            upstream_timer: Rc::new(Timer::new()),
+            upstream_timer: Timer::new(),
             leftover: Cell::new(None),
             armed: RefCell::new(None),
             is_request_open: Cell::new(false),

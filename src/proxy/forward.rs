@@ -34,7 +34,7 @@ use crate::{
         h1,
         http::{self, Framing, Method, Name, Status},
     },
-    runtime::{self, PooledFuture},
+    runtime::{self, PooledFuture, Timer},
     upstream::{ConnectError, Lent, Outcome, Pool, Upstream},
 };
 
@@ -91,6 +91,10 @@ impl Forward {
         if let Some(protocol) = &wanted {
             req.headers.set("upgrade", protocol)?;
         }
+        if req.headers.get_known(Name::Host).is_none() {
+            // HTTP/1.0 may leave Host out; HTTP/1.1, which endpoints get, may not.
+            req.headers.set("host", &self.pool.upstream().config.name)?;
+        }
         forwarded::apply(req)?;
         Ok(())
     }
@@ -105,9 +109,11 @@ impl Forward {
         let timeouts = &self.options.timeouts;
         let lent = self.pool.lend(index, timeouts.connect).await.map_err(Failure::unsent)?;
         req.trace.endpoint = Some(lent.endpoint().address);
-        let timer = req.upstream_timer();
-        let mut reader = HeadReader::new(Rc::clone(&timer));
-        let is_refused = outgoing.send(&lent, &timer, timeouts.first_byte).await.is_err();
+        // The connection's timer, which is in the wheel already, serves all its exchanges.
+        let (connection, own) = (req.arrival.connection.clone(), Timer::new());
+        let timer = connection.as_ref().map_or(&own, |connection| &connection.upstream_timer);
+        let mut reader = HeadReader::new(timer);
+        let is_refused = outgoing.send(&lent, timer, timeouts.first_byte).await.is_err();
         if is_refused {
             // The endpoint may have answered before it closed: a response explains more.
             outgoing.give_up_upload();
@@ -163,7 +169,7 @@ impl Forward {
         &self,
         req: &mut Request,
         lent: Lent,
-        reader: HeadReader,
+        reader: HeadReader<'_>,
         sent: Sent,
         index: usize,
     ) -> Result<Response, Failure> {

@@ -3,7 +3,6 @@
 use std::{
     io,
     pin::Pin,
-    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -43,21 +42,21 @@ pub(super) enum Step {
 
 /// A response head while it is being read.
 #[derive(Debug)]
-pub(super) struct HeadReader {
+pub(super) struct HeadReader<'t> {
     head: Pooled<ResponseHead>,
     /// Received and not yet understood.
     buffered: Option<Chunk>,
     /// A receive that a dropped step left behind: it may have bytes already.
     armed: Option<Recv>,
-    timer: Rc<Timer>,
+    timer: &'t Timer,
     limits: HeadLimits,
     any: bool,
     is_final: bool,
     interim: u32,
 }
 
-impl HeadReader {
-    pub(super) fn new(timer: Rc<Timer>) -> Self {
+impl<'t> HeadReader<'t> {
+    pub(super) fn new(timer: &'t Timer) -> Self {
         Self {
             head: Pooled::take(),
             buffered: None,

@@ -104,7 +104,7 @@ impl Outgoing {
         &mut self,
         req: &Request,
         lent: &Lent,
-        reader: &mut HeadReader,
+        reader: &mut HeadReader<'_>,
         idle: Duration,
     ) -> Result<Option<Upload>, Failure> {
         if req.arrival.expects_continue {

@@ -187,14 +187,17 @@ impl Handler for Route {
     }
 }
 
-/// Takes `prefix` off the path, at a segment's end only.
+/// Takes `prefix` off the path, at a segment's end only. The path that routes see is what counts:
+/// `/api/../admin` doesn't begin with `/api`, and must not leave here as if it did.
 fn strip_prefix(req: &mut Request, prefix: &str) -> Result<(), Error> {
-    let Some(rest) = req.path().strip_prefix(prefix) else { return Ok(()) };
-    if !rest.is_empty() && !rest.starts_with('/') {
-        return Ok(());
-    }
-    let path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
-    req.rewrite_path(&path)
+    let mut scratch = String::new();
+    let path = normalized_path(req.path(), &mut scratch)?;
+    let stripped = match path.strip_prefix(prefix) {
+        Some("") => "/".to_owned(),
+        Some(rest) if rest.starts_with('/') => rest.to_owned(),
+        Some(_) | None => return Ok(()),
+    };
+    req.rewrite_path(&stripped)
 }
 
 /// Whether any of the route's templates uses `${path.rest}`.

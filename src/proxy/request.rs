@@ -17,10 +17,7 @@ use super::{
     recycle::Pooled,
     response::Response,
 };
-use crate::{
-    protocol::{h1, http::RequestHead},
-    runtime::Timer,
-};
+use crate::protocol::{h1, http::RequestHead};
 
 /// A request: its head (`req.headers`, `req.path()`, through deref), its body, and who sent it.
 #[derive(Debug)]
@@ -161,15 +158,6 @@ impl Request {
     #[must_use]
     pub fn is_from_trusted_proxy(&self) -> bool {
         self.arrival.is_trusted
-    }
-
-    /// The timer for what its exchange waits for from an upstream.
-    pub(super) fn upstream_timer(&self) -> Rc<Timer> {
-        let connection = self.arrival.connection.as_ref();
-        connection.map_or_else(
-            || Rc::new(Timer::new()),
-            |connection| Rc::clone(&connection.upstream_timer),
-        )
     }
 
     /// The path as it came, before any rewrite.
