@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ringway::runtime::{Either, TcpStream, Timer, now, race, sleep};
+use ringway::runtime::{Either, TcpStream, Timer, now, race, sleep, yield_now};
 
 use crate::{
     exchange::{Delimited, End, RequestPlan, When},
@@ -74,6 +74,8 @@ async fn connection(ledger: &Ledger, plan: &ClientPlan, bundles: &[Bundle]) {
             if send(&stream, bundle, &signals).await == Sent::Gone {
                 return;
             }
+            // The reading half was polled before; it may wait for this.
+            yield_now().await;
             pending::<()>().await;
         };
         let reading = read(ledger, &mut reader, bundle, &signals, &mut may_end);
