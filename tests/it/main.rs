@@ -16,6 +16,7 @@ mod exposition;
 mod metrics;
 mod node;
 mod program;
+mod proxy;
 mod rfc9110;
 mod rfc9112;
 mod scratch;

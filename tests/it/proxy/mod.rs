@@ -1,0 +1,10 @@
+//! The whole proxy through real sockets: the binary, endpoints that speak exact bytes, clients that
+//! do. Every claim is held on both drivers.
+//!
+//! Order comes from the bytes themselves (a test is client and endpoint in one thread), never from
+//! sleeping; every wait is bounded by [`wire::PATIENCE`].
+
+mod endpoint;
+mod forwarding;
+mod rig;
+mod wire;
