@@ -22,6 +22,10 @@ impl Endpoint {
         Self { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
     }
 
+    pub(crate) fn of(listener: TcpListener) -> Self {
+        Self { listener }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }

@@ -4,7 +4,10 @@
 //! Order comes from the bytes themselves (a test is client and endpoint in one thread), never from
 //! sleeping; every wait is bounded by [`wire::PATIENCE`].
 
+mod bodies;
 mod endpoint;
 mod forwarding;
+mod hostile;
+mod life;
 mod rig;
 mod wire;

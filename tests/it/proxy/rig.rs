@@ -134,7 +134,8 @@ impl Rig {
         let log = follow(child.stderr.take().unwrap());
         let seen = RefCell::default();
         let rig = Self { child, log, seen, driver: driver.to_owned(), scratch, address };
-        rig.logged(&["listening", "listener=\"web\""]);
+        // It listens before it hears signals: the phase comes last.
+        rig.logged(&["phase=\"serving\""]);
         rig
     }
 

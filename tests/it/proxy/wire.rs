@@ -254,16 +254,6 @@ impl Wire {
     pub(crate) fn get(&mut self, path: &str) -> Message {
         self.ask(format!("GET {path} HTTP/1.1\r\nHost: example.com\r\n\r\n"))
     }
-
-    /// Whether bytes wait to be read, or the end does; doesn't wait itself.
-    pub(crate) fn has_news(&self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
-        let mut byte = [0];
-        let peeked = self.stream.peek(&mut byte);
-        self.stream.set_nonblocking(false).unwrap();
-        !self.buffered.is_empty()
-            || !matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
-    }
 }
 
 fn text(bytes: &[u8]) -> String {

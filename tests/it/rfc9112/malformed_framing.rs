@@ -4,12 +4,12 @@
 use super::malformed_requests::check;
 
 /// What is wrong, the fields after Host, what follows the head, status, reason.
-type Row = (&'static str, &'static str, &'static str, u16, &'static str);
+pub(crate) type Row = (&'static str, &'static str, &'static str, u16, &'static str);
 
-const CHUNKS_END: &str = "0\r\n\r\n";
+pub(crate) const CHUNKS_END: &str = "0\r\n\r\n";
 
 #[rustfmt::skip]
-const FRAMING: &[Row] = &[
+pub(crate) const FRAMING: &[Row] = &[
     ("length and chunked",
         "Content-Length: 5\r\nTransfer-Encoding: chunked", CHUNKS_END,
         400, "both Content-Length and Transfer-Encoding"),
@@ -70,7 +70,7 @@ const FRAMING: &[Row] = &[
 
 /// What needs another head, or bytes that are no text.
 #[rustfmt::skip]
-const WHOLE: &[(&str, &[u8], u16, &str)] = &[
+pub(crate) const WHOLE: &[(&str, &[u8], u16, &str)] = &[
     ("length with obs-text",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \xb25\r\n\r\n", 400, "invalid Content-Length"),
     ("bad length with GET", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, "invalid Content-Length"),
@@ -88,10 +88,10 @@ const WHOLE: &[(&str, &[u8], u16, &str)] = &[
 ];
 
 /// Bodies of a chunked request, without the head.
-type ChunkRow = (&'static str, &'static [u8], &'static str);
+pub(crate) type ChunkRow = (&'static str, &'static [u8], &'static str);
 
 #[rustfmt::skip]
-const CHUNKS: &[ChunkRow] = &[
+pub(crate) const CHUNKS: &[ChunkRow] = &[
     ("empty size", b"\r\nabc\r\n0\r\n\r\n", "invalid chunk size"),
     ("size with plus", b"+3\r\nabc\r\n0\r\n\r\n", "invalid chunk size"),
     ("negative size", b"-3\r\nabc\r\n0\r\n\r\n", "invalid chunk size"),

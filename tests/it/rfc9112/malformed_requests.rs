@@ -7,10 +7,10 @@ use super::judge::{Verdict, judge_request, judge_request_in};
 use ringway::protocol::h1::HeadLimits;
 
 /// What is wrong, the bytes, status, reason.
-type Row = (&'static str, &'static [u8], u16, &'static str);
+pub(crate) type Row = (&'static str, &'static [u8], u16, &'static str);
 
 #[rustfmt::skip]
-const REQUEST_LINE: &[Row] = &[
+pub(crate) const REQUEST_LINE: &[Row] = &[
     ("no version (HTTP/0.9)", b"GET /\r\n\r\n", 400, "invalid request target"),
     ("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", 400, "invalid request target"),
     ("no method", b" / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "invalid method"),
@@ -49,7 +49,7 @@ const REQUEST_LINE: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const REQUEST_TARGET: &[Row] = &[
+pub(crate) const REQUEST_TARGET: &[Row] = &[
     ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "fragment in the request target"),
     ("fragment in absolute-form",
         b"GET http://a/#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "fragment in the request target"),
@@ -86,7 +86,7 @@ const REQUEST_TARGET: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const FIELDS: &[Row] = &[
+pub(crate) const FIELDS: &[Row] = &[
     ("no colon", b"GET / HTTP/1.1\r\nHost\r\n\r\n", 400, "field line without a colon"),
     ("empty name", b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400, "empty field name"),
     ("space before the colon", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "whitespace after a field name"),
@@ -118,7 +118,7 @@ const FIELDS: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const HOST: &[Row] = &[
+pub(crate) const HOST: &[Row] = &[
     ("none in HTTP/1.1", b"GET / HTTP/1.1\r\n\r\n", 400, "Host missing"),
     ("none with absolute-form", b"GET http://a/ HTTP/1.1\r\n\r\n", 400, "Host missing"),
     ("two", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "several Host fields"),

@@ -5,10 +5,10 @@ use super::judge::{Verdict, judge_response, judge_response_in};
 use ringway::protocol::{h1::HeadLimits, http::Method};
 
 /// What is wrong, the bytes, reason.
-type Row = (&'static str, &'static [u8], &'static str);
+pub(crate) type Row = (&'static str, &'static [u8], &'static str);
 
 #[rustfmt::skip]
-const HEADS: &[Row] = &[
+pub(crate) const HEADS: &[Row] = &[
     ("garbage", b"hello world\r\n\r\n", "invalid status line"),
     ("binary garbage", b"\0\0\0\x12\x04\0\0\0\0\0", "invalid status line"),
     ("a request", b"GET / HTTP/1.1\r\n\r\n", "invalid status line"),
@@ -50,7 +50,7 @@ const HEADS: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const FRAMING: &[Row] = &[
+pub(crate) const FRAMING: &[Row] = &[
     ("length and chunked",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "both Content-Length and Transfer-Encoding"),
@@ -80,7 +80,7 @@ const FRAMING: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const CHUNKS: &[Row] = &[
+pub(crate) const CHUNKS: &[Row] = &[
     ("garbage size", b"zz\r\nabc\r\n0\r\n\r\n", "invalid chunk size"),
     ("size with 0x", b"0x3\r\nabc\r\n0\r\n\r\n", "invalid chunk size"),
     ("size overflows", b"fffffffffffffffff\r\nabc", "chunk size too large"),
