@@ -17,7 +17,7 @@ use super::{
     error::Error,
     forwarded,
     handler::Handler,
-    head_reader::{HeadFailure, HeadReader},
+    head_reader::{self, HeadFailure, HeadReader},
     outgoing::Outgoing,
     request::Request,
     response::Response,
@@ -125,7 +125,18 @@ impl Forward {
             None
         };
         let result = {
-            let read = pin!(reader.read(&lent, req));
+            let mut awaited = upload.as_ref().map(Upload::progress);
+            if awaited.is_some() {
+                // The time to the first byte begins at the request's end.
+                head_reader::suspend(&timer, req.trace.deadline);
+            }
+            let mut read = pin!(reader.read(&lent, req));
+            let read = std::future::poll_fn(|cx| {
+                if awaited.take_if(|upload| upload.get() != Progress::Running).is_some() {
+                    head_reader::limit(&timer, timeouts.first_byte, req.trace.deadline);
+                }
+                read.as_mut().poll(cx)
+            });
             upload::beside(&mut upload, read).await
         };
         match result {
@@ -350,7 +361,7 @@ fn response_body(
     idle: Duration,
 ) -> Body {
     match (framing, rest) {
-        (Framing::None, rest) => {
+        (Framing::None | Framing::Described(_), rest) => {
             // Bytes behind a response without a body belong to nothing we asked for.
             side.release(rest.is_none());
             Body::empty()

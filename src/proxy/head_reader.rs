@@ -70,10 +70,7 @@ impl<'t> HeadReader<'t> {
     }
 
     pub(super) fn set_deadline(&self, first_byte: Duration, total: Option<Instant>) {
-        match total {
-            None => self.timer.set_after(first_byte),
-            Some(total) => self.timer.set(total.min(runtime::now() + first_byte)),
-        }
+        limit(&self.timer, first_byte, total);
     }
 
     /// Reads up to the final head; passes interim responses on to the client.
@@ -173,6 +170,22 @@ impl<'t> HeadReader<'t> {
     /// The head, and what was received behind it.
     pub(super) fn into_parts(self) -> (Pooled<ResponseHead>, Option<Chunk>) {
         (self.head, self.buffered)
+    }
+}
+
+/// Bounds the wait for a head by `first_byte` from now, and by the whole exchange's deadline.
+pub(super) fn limit(timer: &Timer, first_byte: Duration, total: Option<Instant>) {
+    match total {
+        None => timer.set_after(first_byte),
+        Some(total) => timer.set(total.min(runtime::now() + first_byte)),
+    }
+}
+
+/// Bounds it by the whole exchange's deadline only.
+pub(super) fn suspend(timer: &Timer, total: Option<Instant>) {
+    match total {
+        None => timer.clear(),
+        Some(total) => timer.set(total),
     }
 }
 

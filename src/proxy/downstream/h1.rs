@@ -21,7 +21,7 @@ use crate::{
         http::{self, Framing, Method, RequestHead, Version},
     },
     proxy::{
-        Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request,
+        Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request, Response,
         body::{Chunk, Kind},
         observe::Summary,
         recycle,
@@ -202,24 +202,48 @@ async fn respond<H: Handler>(
         Ok(response) => response,
         Err(error @ Error::ClientClosed) => return Err(error),
         Err(error) => {
-            let page = req.error_page(&error);
-            // The page's status is the answer; why is the log's.
-            req.trace.failure = Some(error.code());
-            count(connection, &error);
-            page
+            if matches!(error, Error::BadRequest(_)) {
+                // What is ambiguous may have been meant to hide what comes behind it.
+                framed.keeps_alive = false;
+            }
+            failure_page(connection, req, &error)
         }
     };
     let mut upload = response.upload.take();
     let deadline = req.trace.deadline;
-    let write = pin!(write::response(connection, req, response, framed));
-    let Some(deadline) = deadline else { return upload::beside(&mut upload, write).await? };
-    let timer = runtime::Timer::new();
-    timer.set(deadline);
-    let whole = PooledFuture::new(upload::beside(&mut upload, write));
-    match timer.guard(whole).await {
-        Ok(result) => result?,
-        Err(runtime::Expired) => Err(Error::UpstreamTimeout { phase: "the whole exchange" }),
+    let result = {
+        let write = pin!(write::response(connection, req, response, framed));
+        match deadline {
+            None => upload::beside(&mut upload, write).await.flatten(),
+            Some(deadline) => {
+                let timer = runtime::Timer::new();
+                timer.set(deadline);
+                let whole = PooledFuture::new(upload::beside(&mut upload, write));
+                match timer.guard(whole).await {
+                    Ok(result) => result.flatten(),
+                    Err(runtime::Expired) => {
+                        Err(Error::UpstreamTimeout { phase: "the whole exchange" })
+                    }
+                }
+            }
+        }
+    };
+    match result {
+        Err(error) if framed.status == 0 && !matches!(error, Error::ClientClosed) => {
+            drop(upload);
+            let page = failure_page(connection, req, &error);
+            PooledFuture::new(write::response(connection, req, page, framed)).await
+        }
+        result => result,
     }
+}
+
+/// The page for `error`, of which nothing has been sent yet. The page's status is the answer; why
+/// is the log's.
+fn failure_page(connection: &Connection, req: &mut Request, error: &Error) -> Response {
+    req.trace.failure = Some(error.code());
+    count(connection, error);
+    req.error_page(error)
 }
 
 fn count(connection: &Connection, error: &Error) {

@@ -58,6 +58,8 @@ pub(super) async fn response(
         // The rest of the request's body will not be read.
         framed.keeps_alive = false;
     }
+    // A drain may have begun since the request did: the client is told as long as it can be.
+    framed.keeps_alive &= !connection.shard.is_draining();
     let mut out = recycle::take_bytes();
     let fate = fate(req, &response, framed);
     h1::encode_response(response.head(), framing, fate, Some(&connection.shard.date()), &mut out);
@@ -82,7 +84,7 @@ pub(super) async fn response(
         return Ok(());
     }
     framed.is_until_close = matches!(framing, Framing::UntilClose);
-    body(connection, req, response.body, framing, out).await
+    body(connection, req, (response.body, framing), out, framed).await
 }
 
 /// How the body is delimited for this client.
@@ -125,9 +127,9 @@ fn fate(req: &Request, response: &Response, framed: &Framed) -> ConnectionHeader
 async fn body(
     connection: &Rc<Connection>,
     req: &Request,
-    mut body: Body,
-    framing: Framing,
+    (mut body, framing): (Body, Framing),
     mut out: Vec<u8>,
+    framed: &mut Framed,
 ) -> Result<(), Error> {
     let listener = &req.arrival.listener;
     if let Kind::Whole(chunk) = &body.kind
@@ -140,7 +142,9 @@ async fn body(
         return Ok(());
     }
     let is_chunked = matches!(framing, Framing::Chunked);
-    let is_ended = join_buffered(&mut body, is_chunked, &mut out)?;
+    // A body that is malformed from its beginning can still become an error page.
+    let joined = join_buffered(&mut body, is_chunked, &mut out);
+    let is_ended = joined.inspect_err(|_| framed.status = 0)?;
     give(connection.send(out, listener).await?);
     if is_ended {
         return Ok(());
