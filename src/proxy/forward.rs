@@ -128,12 +128,12 @@ impl Forward {
             let mut awaited = upload.as_ref().map(Upload::progress);
             if awaited.is_some() {
                 // The time to the first byte begins at the request's end.
-                head_reader::suspend(&timer, req.trace.deadline);
+                head_reader::suspend(timer, req.trace.deadline);
             }
             let mut read = pin!(reader.read(&lent, req));
             let read = std::future::poll_fn(|cx| {
                 if awaited.take_if(|upload| upload.get() != Progress::Running).is_some() {
-                    head_reader::limit(&timer, timeouts.first_byte, req.trace.deadline);
+                    head_reader::limit(timer, timeouts.first_byte, req.trace.deadline);
                 }
                 read.as_mut().poll(cx)
             });
