@@ -70,7 +70,7 @@ impl<'t> HeadReader<'t> {
     }
 
     pub(super) fn set_deadline(&self, first_byte: Duration, total: Option<Instant>) {
-        limit(&self.timer, first_byte, total);
+        limit(self.timer, first_byte, total);
     }
 
     /// Reads up to the final head; passes interim responses on to the client.
