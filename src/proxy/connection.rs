@@ -186,8 +186,14 @@ impl Connection {
     /// Ends when the client has gone away. Watches only after a while, so that a quick exchange
     /// costs no receive: the usual one is over before the first look.
     pub(super) async fn gone(&self) {
-        self.timer.set_after(WATCH_AFTER);
-        std::future::poll_fn(|cx| self.timer.poll_expired(cx)).await;
+        loop {
+            self.timer.set_after(WATCH_AFTER);
+            std::future::poll_fn(|cx| self.timer.poll_expired(cx)).await;
+            if !self.is_request_open.get() {
+                break;
+            }
+            // Whoever reads the body notices a client that has gone; bytes are not ours to take.
+        }
         loop {
             let kept = self.leftover.take();
             if kept.is_some() {

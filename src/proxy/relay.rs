@@ -11,14 +11,16 @@
 //! one receive or one send in flight, never both, so memory is one buffer a direction, and a slow
 //! receiver stops the sender.
 
-use std::{ops::Range, time::Duration};
+use std::{cell::Cell, ops::Range, time::Duration};
 
 use super::{
     connection::{SendError, send_within},
     error::Error,
     wire::WireBody,
 };
-use crate::runtime::{self, Expired, LEASE_SIZE, SendBuf, SpliceError, TcpStream, Timer};
+use crate::runtime::{
+    self, Expired, LEASE_SIZE, SendBuf, SpliceError, SpliceStep, TcpStream, Timer,
+};
 
 /// Why a relay ended early.
 #[derive(Debug)]
@@ -120,12 +122,20 @@ async fn receive_lease(
 
 /// The whole rest, without entering user space.
 async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, RelayError> {
-    // One deadline for both directions: whichever side stalls, no progress is made.
-    let limit = body.idle().max(to.limit);
+    let idle = body.idle();
     let Some(from) = body.bare_stream() else { return Ok(0) };
-    to.timer.set_after(limit);
-    let progress = |_| to.timer.set_after(limit);
-    let result = to.timer.guard(runtime::splice(from, to.stream, left, progress)).await;
+    // Whoever is waited for has its own limit, which begins anew when something has moved.
+    let waits_for = Cell::new(None);
+    let watch = |step| match step {
+        SpliceStep::Moved(_) => waits_for.set(None),
+        wait if waits_for.get() == Some(wait) => {}
+        wait => {
+            waits_for.set(Some(wait));
+            to.timer.set_after(if wait == SpliceStep::AwaitsTo { to.limit } else { idle });
+        }
+    };
+    to.timer.set_after(idle);
+    let result = to.timer.guard(runtime::splice(from, to.stream, left, watch)).await;
     match result {
         Ok(Ok(())) => {
             body.moved(left);
@@ -137,6 +147,9 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
         }
         Ok(Err(SpliceError::From { error, .. })) => Err(RelayError::From(body.lost(error))),
         Ok(Err(SpliceError::To { .. })) => Err(RelayError::To(SendError::Closed)),
+        Err(Expired) if waits_for.get() == Some(SpliceStep::AwaitsTo) => {
+            Err(RelayError::To(SendError::Stalled))
+        }
         Err(Expired) => Err(RelayError::From(body.stalled())),
     }
 }

@@ -55,7 +55,7 @@ pub use self::{
     pooled::PooledFuture,
     probe::{KERNEL_MIN, KERNEL_RECOMMENDED, KernelVersion, Report, RingReport, probe},
     race::{Either, race},
-    splice::{SpliceError, splice},
+    splice::{SpliceError, SpliceStep, splice},
     tcp::{ListenOptions, OwnedSocket, TcpListener, TcpStream},
     timers::{Expired, Timer, sleep, sleep_until},
 };

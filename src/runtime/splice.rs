@@ -49,8 +49,19 @@ pub enum SpliceError {
     },
 }
 
+/// What a splice does next, or has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpliceStep {
+    /// `to` has taken so many bytes.
+    Moved(u64),
+    /// It waits for bytes from `from`.
+    AwaitsFrom,
+    /// It waits for room at `to`.
+    AwaitsTo,
+}
+
 /// Moves exactly `len` bytes from one socket to another through a pooled pipe, never through user
-/// space. `progress` gets each step's byte count (for idle deadlines and counters). Neither socket
+/// space. `watch` is told of each step (for counters, and for deadlines that blame the right side). Neither socket
 /// may have an operation in flight in its direction. Works where
 /// [`can_splice`](TcpStream::can_splice) says so.
 ///
@@ -63,7 +74,7 @@ pub async fn splice(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
-    mut progress: impl FnMut(u64),
+    mut watch: impl FnMut(SpliceStep),
 ) -> Result<(), SpliceError> {
     let mut moved = 0;
     let mut pipe = LentPipe::take().map_err(|error| SpliceError::From { error, moved })?;
@@ -74,12 +85,13 @@ pub async fn splice(
             match pipe.fill(source, rest) {
                 Ok(0) => {
                     // What is in the pipe already still belongs to the other side.
-                    moved += drain(&mut pipe, to, sink, moved, &mut progress).await?;
+                    moved += drain(&mut pipe, to, sink, moved, &mut watch).await?;
                     return Err(SpliceError::Ended { moved });
                 }
                 Ok(_) => {}
                 Err(error) if is_not_ready(&error) => {
                     if pipe.filled == 0 {
+                        watch(SpliceStep::AwaitsFrom);
                         from.readable()
                             .await
                             .map_err(|error| SpliceError::From { error, moved })?;
@@ -93,9 +105,10 @@ pub async fn splice(
             Ok(taken) => {
                 moved += taken;
                 account(to, taken);
-                progress(taken);
+                watch(SpliceStep::Moved(taken));
             }
             Err(error) if is_not_ready(&error) => {
+                watch(SpliceStep::AwaitsTo);
                 to.writable().await.map_err(|error| SpliceError::To { error, moved })?;
             }
             Err(error) => return Err(SpliceError::To { error, moved }),
@@ -110,7 +123,7 @@ async fn drain(
     to: &TcpStream,
     sink: RawFd,
     before: u64,
-    progress: &mut impl FnMut(u64),
+    watch: &mut impl FnMut(SpliceStep),
 ) -> Result<u64, SpliceError> {
     let mut drained = 0;
     while pipe.filled > 0 {
@@ -119,9 +132,10 @@ async fn drain(
             Ok(taken) => {
                 drained += taken;
                 account(to, taken);
-                progress(taken);
+                watch(SpliceStep::Moved(taken));
             }
             Err(error) if is_not_ready(&error) => {
+                watch(SpliceStep::AwaitsTo);
                 to.writable().await.map_err(|error| SpliceError::To { error, moved })?;
             }
             Err(error) => return Err(SpliceError::To { error, moved }),

@@ -187,10 +187,7 @@ async fn respond<H: Handler>(
     req: &mut Request,
     framed: &mut Framed,
 ) -> Result<(), Error> {
-    let result = if matches!(req.body.kind, Kind::Wire(_)) {
-        // Whoever reads the body notices a client that has gone.
-        handler.handle(req).await
-    } else {
+    let result = {
         // By reference: a future that moves is copied whole, and this one is the largest.
         let (handling, gone) = (pin!(handler.handle(req)), pin!(connection.gone()));
         match race(handling, gone).await {

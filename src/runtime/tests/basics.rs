@@ -13,9 +13,9 @@ use std::{
 use super::{echo_server, local, on_each, pair, pattern};
 use crate::runtime::{
     DriverChoice, DriverKind, Either, ListenOptions, Options, PooledFuture, Recv, Runtime, SendBuf,
-    SpliceError, TcpListener, TcpStream, Timer, executor::TASK_SLOT_SIZE, lease, mailbox, now,
-    now_uncached, op::OpSlot, race, sleep, sockets::Socket, spawn, splice, timers::TIMER_SLOT_SIZE,
-    usage, yield_now,
+    SpliceError, SpliceStep, TcpListener, TcpStream, Timer, executor::TASK_SLOT_SIZE, lease,
+    mailbox, now, now_uncached, op::OpSlot, race, sleep, sockets::Socket, spawn, splice,
+    timers::TIMER_SLOT_SIZE, usage, yield_now,
 };
 
 #[test]
@@ -185,7 +185,13 @@ fn splice_moves_exactly_what_is_asked() {
         };
         let mut total = 0;
         let relay = async {
-            splice(&front, &back, LEN as u64, |n| total += n).await.unwrap();
+            splice(&front, &back, LEN as u64, |step| {
+                if let SpliceStep::Moved(bytes) = step {
+                    total += bytes;
+                }
+            })
+            .await
+            .unwrap();
             assert_eq!(&*front.recv().await.unwrap(), b"tail", "nothing more was taken");
         };
         race(relay, race(sender, receiver)).await;
