@@ -39,6 +39,17 @@ impl Chunk {
         }
     }
 
+    /// The same bytes in memory of their own: a ring buffer is not held while somebody is waited
+    /// for, because a thousand waiting clients would hold all of them.
+    pub(crate) fn detach(self) -> Self {
+        if !matches!(self.kind, ChunkKind::Ring(_)) {
+            return self;
+        }
+        let mut copy = recycle::take_bytes();
+        copy.extend_from_slice(&self);
+        copy.into()
+    }
+
     /// Keeps the first `length` bytes.
     pub(crate) fn truncate(&mut self, length: usize) {
         match &mut self.kind {

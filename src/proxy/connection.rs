@@ -133,7 +133,7 @@ impl Connection {
     /// Keeps bytes that belong to the next request.
     pub(super) fn keep(&self, chunk: Chunk) {
         if !chunk.is_empty() {
-            self.leftover.set(Some(chunk));
+            self.leftover.set(Some(chunk.detach()));
         }
     }
 

@@ -10,7 +10,13 @@
 //! What is safe: a request of which nothing was sent, and an idempotent one (RFC 9110 §9.2.2) of
 //! whose response no byte was seen. A request whose body has begun to stream is never repeated.
 
-use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     body::{Body, Kind},
@@ -85,11 +91,10 @@ impl Forward {
 
     /// Makes the request fit for another hop.
     fn prepare(&self, req: &mut Request) -> Result<(), Error> {
-        let wanted = if self.options.upgrade { h1::upgrade_requested(req.head()) } else { None };
-        let wanted = wanted.map(<[u8]>::to_vec);
-        http::strip_request_hops(&mut req.headers)?;
-        if let Some(protocol) = &wanted {
-            req.headers.set("upgrade", protocol)?;
+        if self.options.upgrade
+            && let Some(protocol) = req.arrival.upgrade.clone()
+        {
+            req.headers.set("upgrade", &protocol)?;
         }
         if req.headers.get_known(Name::Host).is_none() {
             // HTTP/1.0 may leave Host out; HTTP/1.1, which endpoints get, may not.
@@ -113,6 +118,7 @@ impl Forward {
         let (connection, own) = (req.arrival.connection.clone(), Timer::new());
         let timer = connection.as_ref().map_or(&own, |connection| &connection.upstream_timer);
         let mut reader = HeadReader::new(timer);
+        let sent_at = runtime::now();
         let is_refused = outgoing.send(&lent, timer, timeouts.first_byte).await.is_err();
         if is_refused {
             // The endpoint may have answered before it closed: a response explains more.
@@ -144,15 +150,19 @@ impl Forward {
                 let sent = Sent { upload, is_withheld: outgoing.is_withheld(), is_refused };
                 self.respond(req, lent, reader, sent, index)
             }
-            Ok(Err(failure)) => Err(self.blame(&lent, failure, index)),
+            Ok(Err(failure)) => Err(self.blame(&lent, failure, index, sent_at)),
             Err(error) => Err(Failure::final_(error)),
         }
     }
 
     /// Reports a failed attempt to the endpoint's outlier detection.
-    fn blame(&self, lent: &Lent, failure: HeadFailure, index: usize) -> Failure {
-        let is_stale =
-            lent.is_reused() && matches!(failure, HeadFailure::Closed { any: false, .. });
+    fn blame(&self, lent: &Lent, failure: HeadFailure, index: usize, sent_at: Instant) -> Failure {
+        // An endpoint that closes a kept-alive connection does so about when the request leaves; one
+        // that dies over the request takes its time.
+        let is_quick = runtime::now().saturating_duration_since(sent_at) < STALE_WITHIN;
+        let is_stale = is_quick
+            && lent.is_reused()
+            && matches!(failure, HeadFailure::Closed { any: false, .. });
         let (outcome, cause, error) = match failure {
             HeadFailure::Closed { any: false, source } => {
                 (Outcome::Reset, Some(RetryCause::NoResponse), Error::UpstreamClosed(source))
@@ -199,7 +209,9 @@ impl Forward {
         let upgrade = head.headers.get_known(Name::Upgrade).map(<[u8]>::to_vec);
         let is_asked = req.method == Method::Connect
             || (self.options.upgrade && req.headers.get_known(Name::Upgrade).is_some());
-        if is_tunnel && !is_asked {
+        let is_sending = is_withheld
+            || upload.as_ref().is_some_and(|upload| upload.progress().get() != Progress::Done);
+        if is_tunnel && (!is_asked || is_sending) {
             self.pool.report(index, Outcome::Malformed);
             return Err(Failure::final_(Error::UnaskedUpgrade));
         }
@@ -327,6 +339,9 @@ struct Sent {
     /// Sending failed.
     is_refused: bool,
 }
+
+/// How soon after the request a kept-alive connection must end to count as closed before it.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A failed attempt.
 pub(super) struct Failure {

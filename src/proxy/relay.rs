@@ -141,6 +141,8 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
             body.moved(left);
             Ok(left)
         }
+        // Out of descriptors: the bytes go through user space.
+        Ok(Err(SpliceError::NoPipe(_))) => piece(body, to).await,
         Ok(Err(SpliceError::Ended { .. })) => {
             body.saw_eof().await.map_err(RelayError::From)?;
             Ok(0)

@@ -47,6 +47,8 @@ pub(super) struct Arrival {
     pub(super) is_trusted: bool,
     pub(super) id: RequestId,
     pub(super) started: Instant,
+    /// The protocol that the client wants to switch to.
+    pub(super) upgrade: Option<Box<[u8]>>,
     /// The client waits for `100 Continue` before it sends its body.
     pub(super) expects_continue: bool,
 }
@@ -90,6 +92,7 @@ impl Arrival {
             is_trusted: client.is_trusted,
             id: connection.shard.next_request_id(),
             started: now,
+            upgrade: h1::upgrade_requested(head).map(Box::from),
             expects_continue: h1::expects_continue(head),
         }
     }

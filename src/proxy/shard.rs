@@ -6,6 +6,7 @@ use std::{
     fmt,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{client::RequestId, connection::Connection, stats::ShardStats};
@@ -127,8 +128,9 @@ impl Shard {
         for connection in self.connections.borrow().slots.iter().flatten() {
             if connection.is_idle.get() {
                 // Wakes its task by its idle deadline. A request that has arrived meanwhile is
-                // still answered.
-                connection.timer.set(runtime::now());
+                // still answered, and one that a new connection is about to bring, too.
+                let grace = if connection.has_served() { Duration::ZERO } else { FRESH_GRACE };
+                connection.timer.set_after(grace);
             }
         }
     }
@@ -160,6 +162,9 @@ impl fmt::Debug for Shard {
         f.debug_struct("Shard").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+/// How long a connection that has not yet brought a request may take for it once a drain begins.
+const FRESH_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection's place in the register, given back when dropped.
 pub(super) struct Registered {

@@ -75,6 +75,7 @@ impl WireBody {
         idle: Duration,
     ) -> Self {
         connection.is_request_open.set(true);
+        let buffered = buffered.map(Chunk::detach);
         Self::new(Side::Downstream(connection), framing, buffered, limit, idle)
     }
 

@@ -18,7 +18,7 @@ use std::{
     ptr,
 };
 
-use crate::runtime::{TcpStream, shard, sys};
+use crate::runtime::{TcpStream, executor::yield_now, shard, sys};
 
 /// Which side failed, after how many bytes had reached the other one.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum SpliceError {
         /// Bytes that `to` has taken.
         moved: u64,
     },
+    /// No pipe could be had, and nothing was moved: use another way.
+    #[error("no pipe")]
+    NoPipe(#[source] io::Error),
     /// Reading failed.
     #[error("reading failed after {moved} bytes")]
     From {
@@ -68,8 +71,7 @@ pub enum SpliceStep {
 /// *Cancel safety*: bytes in the pipe are lost; give both connections up.
 ///
 /// # Errors
-/// [`SpliceError`] says which side failed. A pipe that can't be had counts as a failed read
-/// before the first byte.
+/// [`SpliceError`] says which side failed.
 pub async fn splice(
     from: &TcpStream,
     to: &TcpStream,
@@ -77,7 +79,8 @@ pub async fn splice(
     mut watch: impl FnMut(SpliceStep),
 ) -> Result<(), SpliceError> {
     let mut moved = 0;
-    let mut pipe = LentPipe::take().map_err(|error| SpliceError::From { error, moved })?;
+    let mut unyielded = 0;
+    let mut pipe = LentPipe::take().map_err(SpliceError::NoPipe)?;
     let (source, sink) = shard::with(|shard| (shard.fd(from.socket()), shard.fd(to.socket())));
     while moved < len {
         let rest = len - moved - pipe.filled as u64;
@@ -106,6 +109,12 @@ pub async fn splice(
                 moved += taken;
                 account(to, taken);
                 watch(SpliceStep::Moved(taken));
+                unyielded += taken;
+                if unyielded >= YIELD_EVERY {
+                    // Two fast sides would keep the shard to themselves.
+                    unyielded = 0;
+                    yield_now().await;
+                }
             }
             Err(error) if is_not_ready(&error) => {
                 watch(SpliceStep::AwaitsTo);
@@ -155,6 +164,9 @@ fn account(to: &TcpStream, bytes: u64) {
         }
     });
 }
+
+/// Bytes after which the shard's other tasks have their turn.
+const YIELD_EVERY: u64 = 1 << 20;
 
 /// The size that a pipe is asked to have. Processes without CAP_SYS_RESOURCE get fewer large pipes
 /// (`fs.pipe-user-pages-soft`); a smaller pipe is taken as it is.

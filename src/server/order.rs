@@ -20,8 +20,9 @@ pub(super) enum Order {
     Commit { listeners: Vec<BoundListener> },
     /// Forget what was prepared.
     Abort,
-    /// Accept nothing more, and end keep-alive.
-    Drain,
+    /// Accept nothing more, and end keep-alive. Answers once every connection that was established
+    /// has been handed to its service.
+    Drain { reply: mpsc::Sender<()> },
     /// Close everything and end.
     Stop,
 }

@@ -262,10 +262,12 @@ impl Node for Plane {
     }
 
     fn stop(&mut self, how: Stop) {
+        let (reply, handed_over) = mpsc::channel();
+        let is_drain = matches!(how, Stop::Drain(_));
         let wait = match how {
             Stop::Drain(wait) => {
                 self.phase.send_replace(Phase::Draining);
-                self.tell_all(|| Order::Drain);
+                self.tell_all(|| Order::Drain { reply: reply.clone() });
                 wait.unwrap_or(self.snapshot.config.runtime.drain_timeout)
             }
             Stop::Now => Duration::ZERO,
@@ -273,11 +275,15 @@ impl Node for Plane {
         let orders: Vec<_> = self.shards.iter().map(|shard| shard.orders.clone()).collect();
         let stats = self.stats.clone();
         let phase = Arc::clone(&self.phase);
+        drop(reply);
         tokio::spawn(async move {
+            let mut waiting = if is_drain { orders.len() } else { 0 };
             let deadline = tokio::time::Instant::now() + wait;
-            while tokio::time::Instant::now() < deadline
-                && stats.iter().any(|shard| shard.open.get() > 0)
-            {
+            while tokio::time::Instant::now() < deadline {
+                waiting = waiting.saturating_sub(handed_over.try_iter().count());
+                if waiting == 0 && stats.iter().all(|shard| shard.open.get() <= 0) {
+                    break;
+                }
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
             for orders in orders {

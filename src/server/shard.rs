@@ -66,6 +66,7 @@ pub struct Steward<H, F> {
     prepared: Option<Serving<H>>,
     /// By listener and address.
     sockets: BTreeMap<(String, SocketAddr), Open<H>>,
+    closing: Vec<Task>,
 }
 
 /// A snapshot in use.
@@ -97,13 +98,13 @@ struct Open<H> {
 impl<H: Handler + 'static> Open<H> {
     /// Accepts no more. Connections that the kernel has established already are served: their
     /// clients don't know that nobody listens any longer.
-    fn close(self) {
+    fn close(self) -> Task {
         self.accepting.abort();
         runtime::spawn(async move {
             for (stream, client) in self.listener.stop().await {
                 runtime::spawn(Rc::clone(&self.service).serve(stream, client));
             }
-        });
+        })
     }
 }
 
@@ -122,6 +123,7 @@ where
             serving: None,
             prepared: None,
             sockets: BTreeMap::new(),
+            closing: Vec::new(),
         }
     }
 
@@ -138,7 +140,12 @@ where
                     self.commit(listeners.into_iter().filter_map(take_over).collect());
                 }
                 Order::Abort => self.prepared = None,
-                Order::Drain => self.drain(),
+                Order::Drain { reply } => {
+                    self.drain();
+                    self.hand_over().await;
+                    // A control thread that no longer listens has given up waiting.
+                    let _ = reply.send(());
+                }
                 Order::Stop => return,
             }
         }
@@ -190,7 +197,8 @@ where
             if config.iter().any(is_wanted) {
                 self.sockets.insert((name, address), socket);
             } else {
-                socket.close();
+                // It ends by itself; nobody has to wait for it.
+                let _ = socket.close();
             }
         }
         for listening in listeners {
@@ -200,13 +208,25 @@ where
             let open = Open { listener, service, accepting };
             self.sockets.insert((listening.name, listening.address), open);
         }
+        // Listeners that the snapshot no longer has.
+        before.values().for_each(|service| service.retire());
         self.serving = Some(next);
+    }
+
+    /// Waits until what closing listeners had accepted is with its service.
+    async fn hand_over(&mut self) {
+        while self.closing.iter().any(|closing| !closing.is_finished()) {
+            runtime::sleep(HAND_OVER_LOOK).await;
+        }
+        self.closing.clear();
+        // Once more round the queue: the connections' tasks enter the shard's register.
+        runtime::yield_now().await;
     }
 
     /// Accepts nothing more, and ends keep-alive.
     pub fn drain(&mut self) {
         while let Some((_, socket)) = self.sockets.pop_first() {
-            socket.close();
+            self.closing.push(socket.close());
         }
         self.shard.drain();
     }
@@ -266,6 +286,8 @@ async fn publish_usage(shard: Rc<Shard>) {
     }
 }
 
+/// How often a drain looks whether its listeners are closed.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(10);
 /// After a failed accept that the runtime did not wait out itself.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// How old a shard's published numbers may be.

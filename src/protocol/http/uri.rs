@@ -12,6 +12,9 @@ pub enum PathError {
     AboveRoot,
     /// `%` without two hex digits.
     EscapeInvalid,
+    /// A `.` or `..` segment between encoded slashes or backslashes, which an endpoint that decodes
+    /// first would follow.
+    DotSegmentHidden,
     /// `%00`, which ends a string for whoever reads it in C.
     NulEscaped,
 }
@@ -22,6 +25,7 @@ impl PathError {
         match self {
             Self::AboveRoot => "path leads above the root",
             Self::EscapeInvalid => "invalid percent-escape in the path",
+            Self::DotSegmentHidden => "dot segment behind an encoded slash in the path",
             Self::NulEscaped => "escaped NUL in the path",
         }
     }
@@ -34,6 +38,9 @@ impl PathError {
 /// # Errors
 /// [`PathError`]: refuse the request.
 pub fn normalized_path<'a>(path: &'a str, scratch: &'a mut String) -> Result<&'a str, PathError> {
+    if hides_dot_segment(path) {
+        return Err(PathError::DotSegmentHidden);
+    }
     if is_normal(path.as_bytes()) {
         return Ok(path);
     }
@@ -55,6 +62,20 @@ pub fn normalized_path<'a>(path: &'a str, scratch: &'a mut String) -> Result<&'a
         }
     }
     Ok(scratch)
+}
+
+/// Whether a `.` or `..` segment appears once escaped slashes, backslashes and dots are decoded and
+/// backslashes count as slashes, and doesn't without the slashes' decoding. One scan when there is
+/// neither a backslash nor an escape.
+fn hides_dot_segment(path: &str) -> bool {
+    if !path.contains('\\') && !has_encoded_slash(path) {
+        return false;
+    }
+    let lower = path.to_ascii_lowercase().replace("%2e", ".");
+    let plain = |segment: &str| segment == "." || segment == "..";
+    let split = |text: &str| text.split('/').filter(|segment| plain(segment)).count();
+    let decoded = lower.replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+    split(&decoded) > split(&lower)
 }
 
 /// Whether the path holds an escaped slash or backslash, which some upstreams decode and then
@@ -123,6 +144,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_dot_segment_behind_an_encoded_slash_is_refused() {
+        let mut scratch = String::new();
+        for path in [
+            "/public/..%2fadmin",
+            "/public/..%5Cadmin",
+            "/public/..\\admin",
+            "/a%2f..%2fadmin",
+            "/a%2f%2E%2e",
+            "/a%5c.%5cb",
+        ] {
+            let refused = normalized_path(path, &mut scratch);
+            assert_eq!(refused, Err(PathError::DotSegmentHidden), "{path}");
+        }
+    }
+
+    #[test]
     fn dodges_come_out_as_what_they_mean() {
         let mut scratch = String::new();
         for (path, normal) in [
@@ -143,7 +180,8 @@ mod tests {
             ("/%61dmin", "/admin"),
             ("/%41%5a%7e%2d", "/AZ~-"),
             ("/a%2fb", "/a%2Fb"),
-            ("/a%2f..%2fadmin", "/a%2F..%2Fadmin"),
+            ("/a%2f..b%2f", "/a%2F..b%2F"),
+            ("/a\\b", "/a\\b"),
             ("/.well-known/x", "/.well-known/x"),
             ("/...", "/..."),
             ("/a/..b", "/a/..b"),

@@ -12,7 +12,14 @@
 //! and is leased from the pool for the exchange's time, so an idle connection holds neither heads
 //! nor buffers.
 
-use std::{cell::RefCell, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::write::{self, Framed};
 use crate::{
@@ -39,6 +46,7 @@ use crate::{
 pub struct Service<H> {
     shard: Rc<Shard>,
     current: RefCell<Current<H>>,
+    is_retired: Cell<bool>,
 }
 
 /// What a config says of a listener, on one shard.
@@ -56,12 +64,21 @@ pub struct Current<H> {
 impl<H: Handler + 'static> Service<H> {
     /// Serves as `current` says.
     pub fn new(shard: &Rc<Shard>, current: Current<H>) -> Rc<Self> {
-        Rc::new(Self { shard: Rc::clone(shard), current: RefCell::new(current) })
+        Rc::new(Self {
+            shard: Rc::clone(shard),
+            current: RefCell::new(current),
+            is_retired: Cell::new(false),
+        })
     }
 
     /// New exchanges use `current` from now on.
     pub fn replace(&self, current: Current<H>) {
         self.current.replace(current);
+    }
+
+    /// Its listener is gone: connections end after the exchange that they are in.
+    pub fn retire(&self) {
+        self.is_retired.set(true);
     }
 
     /// Counts at the listener.
@@ -106,7 +123,8 @@ impl<H: Handler + 'static> Service<H> {
             let listener = &self.current.borrow().listener;
             (listener.idle, listener.header_timeout)
         };
-        let idle = match (self.shard.is_draining(), connection.has_served()) {
+        let is_ending = self.shard.is_draining() || self.is_retired.get();
+        let idle = match (is_ending, connection.has_served()) {
             (false, _) => idle,
             (true, true) => return None,
             // Established before the listener closed: its first request is answered.
@@ -151,7 +169,8 @@ async fn exchange<H: Handler + 'static>(
     };
     connection.shard.stats().requests.increment();
     let started = runtime::now();
-    let keeps_alive = h1::request_keeps_alive(&head) && !connection.shard.is_draining();
+    let is_ending = connection.shard.is_draining() || service.is_retired.get();
+    let keeps_alive = h1::request_keeps_alive(&head) && !is_ending;
     let arrival = Arrival::new(&connection, &listener, &head, started);
     let body = match body_of(&connection, &listener, &head, rest) {
         Ok(body) => body,
@@ -160,6 +179,13 @@ async fn exchange<H: Handler + 'static>(
             return PooledFuture::new(failed.refuse(&head, &*observer)).await;
         }
     };
+    // Before any filter: a client's `Connection: x-user` must not remove what a filter sets.
+    if let Err(error) = http::strip_request_hops(&mut head.headers) {
+        drop(body);
+        let error = error.into();
+        let failed = Failed { connection: &connection, listener: &listener, error: &error };
+        return PooledFuture::new(failed.refuse(&head, &*observer)).await;
+    }
     let mut req = Request::new(head, body, arrival);
     let mut framed = Framed::new(keeps_alive);
     let result = respond(&*handler, &connection, &mut req, &mut framed).await;
@@ -267,7 +293,7 @@ async fn read_head(
                 buffered.advance(consumed);
                 return Ok((!buffered.is_empty()).then_some(buffered));
             }
-            Parsed::Incomplete => {}
+            Parsed::Incomplete => buffered = buffered.detach(),
         }
         if !is_waiting {
             // One deadline from the first byte to the head's end: a client that sends a byte

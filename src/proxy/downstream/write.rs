@@ -53,7 +53,10 @@ pub(super) async fn response(
     let listener = &req.arrival.listener;
     let framing = framing(req, &response);
     let is_tunnel = matches!(response.body.kind, Kind::Tunnel(_));
-    framed.keeps_alive &= !is_tunnel && !matches!(framing, Framing::UntilClose);
+    // Behind a CONNECT come the tunnel's bytes, whether it was opened or not.
+    let is_refused_tunnel = req.method == Method::Connect && !is_tunnel;
+    framed.keeps_alive &=
+        !is_tunnel && !is_refused_tunnel && !matches!(framing, Framing::UntilClose);
     if connection.is_request_open.get() && !response.has_upload {
         // The rest of the request's body will not be read.
         framed.keeps_alive = false;
