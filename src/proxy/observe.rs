@@ -81,7 +81,8 @@ impl Record {
         let request = summary.request;
         let config = &self.snapshot.config;
         let trace = &request.trace;
-        let id = request.id().text();
+        let own = request.id().text();
+        let id = request.kept_id().unwrap_or(&own);
         let name = |index: Option<u32>| index.map(|index| index as usize);
         let record = AccessRecord {
             time: runtime::wall_now(),

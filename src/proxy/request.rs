@@ -1,6 +1,7 @@
 //! A request on its way through the filters.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
     ops::{Deref, DerefMut},
     rc::Rc,
@@ -29,6 +30,8 @@ pub struct Request {
     pub(super) trace: Trace,
     /// The path as it came, once a rewrite has changed it.
     path_received: Option<Box<str>>,
+    /// An id that a trusted proxy gave, in place of ours.
+    kept_id: Option<Box<str>>,
     /// What the final `/*` of the route's path took; set only where a template asks for it.
     pub(super) path_rest: String,
 }
@@ -117,6 +120,7 @@ impl Request {
             arrival,
             trace: Trace::default(),
             path_received: None,
+            kept_id: None,
             path_rest: String::new(),
         }
     }
@@ -143,6 +147,21 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> RequestId {
         self.arrival.id
+    }
+
+    /// The id as logs, pages and templates show it: ours, or the one that was kept.
+    #[must_use]
+    pub fn id_text(&self) -> Cow<'_, str> {
+        self.kept_id().map_or_else(|| self.id().to_string().into(), Cow::Borrowed)
+    }
+
+    pub(super) fn kept_id(&self) -> Option<&str> {
+        self.kept_id.as_deref()
+    }
+
+    /// Shows `id` in place of ours.
+    pub(super) fn keep_id(&mut self, id: &str) {
+        self.kept_id = Some(id.into());
     }
 
     /// When its head was complete.
@@ -189,7 +208,7 @@ impl Request {
     #[must_use]
     pub fn error_page(&self, error: &Error) -> Response {
         let format = self.arrival.listener.error_format;
-        error_page(error, self.id(), format, Some(&self.head.headers))
+        error_page(error, &self.id_text(), format, Some(&self.head.headers))
     }
 
     /// The head.

@@ -3,14 +3,14 @@
 use crate::{
     config::ErrorFormat,
     protocol::http::{Headers, Name},
-    proxy::{Body, Error, RequestId, Response, recycle},
+    proxy::{Body, Error, Response, recycle},
 };
 
 /// The response for `error`. `accept` decides between text and JSON when the listener leaves it
 /// to the client.
 pub(in crate::proxy) fn error_page(
     error: &Error,
-    id: RequestId,
+    id: &str,
     format: ErrorFormat,
     headers: Option<&Headers>,
 ) -> Response {
@@ -20,7 +20,6 @@ pub(in crate::proxy) fn error_page(
         ErrorFormat::Text => false,
         ErrorFormat::Auto => headers.is_some_and(prefers_json),
     };
-    let id = id.text();
     let text = error.public_text();
     let mut body = recycle::take_bytes();
     let content_type = if is_json {
@@ -28,13 +27,13 @@ pub(in crate::proxy) fn error_page(
             "status": status.code(),
             "error": status.phrase(),
             "detail": text,
-            "request_id": &*id,
+            "request_id": id,
         });
         body.extend_from_slice(page.to_string().as_bytes());
         body.push(b'\n');
         "application/json"
     } else {
-        let page = format!("{} {}\n{text}\nrequest id: {}\n", status.code(), status.phrase(), &*id);
+        let page = format!("{} {}\n{text}\nrequest id: {}\n", status.code(), status.phrase(), id);
         body.extend_from_slice(page.as_bytes());
         "text/plain; charset=utf-8"
     };

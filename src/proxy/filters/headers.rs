@@ -136,7 +136,7 @@ fn value(variable: Variable, req: &Request) -> Cow<'_, str> {
             None => "".into(),
         },
         Variable::ClientIp => req.client_ip().to_string().into(),
-        Variable::RequestId => req.id().to_string().into(),
+        Variable::RequestId => req.id_text(),
     }
 }
 

@@ -43,6 +43,9 @@ pub struct RateTable {
     sets: Box<[CachePadded<Set>]>,
     hasher: RandomState,
     epoch: Instant,
+    /// Nanoseconds of a tick: a 256th of the interval, so that no rate is off by more than half a
+    /// per cent, but not below [`TICK_NANOS_MIN`].
+    tick: u64,
     /// Ticks from one allowed request to the next.
     interval: u64,
     /// Ticks that the arrival time may be ahead.
@@ -61,12 +64,14 @@ impl RateTable {
     #[must_use]
     pub fn new(rate: Rate, burst: u32, clients: usize, now: Instant) -> Self {
         let sets = (clients / WAYS).next_power_of_two().max(1);
-        let interval = ticks(rate.per) / u64::from(rate.count.max(1));
-        let interval = interval.max(1);
+        let nanos = nanos(rate.per) / u64::from(rate.count.max(1));
+        let tick = (nanos / 256).max(TICK_NANOS_MIN);
+        let interval = ((nanos + tick / 2) / tick).max(1);
         Self {
             sets: (0..sets).map(|_| CachePadded::default()).collect(),
             hasher: RandomState::new(),
             epoch: now,
+            tick,
             interval,
             // GCRA: a burst of n passes when the arrival time may be n - 1 intervals ahead.
             tolerance: interval * u64::from(burst.max(1) - 1),
@@ -83,14 +88,14 @@ impl RateTable {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits choose the set")]
         let set = &self.sets[(hash as usize) & (self.sets.len() - 1)];
         let tag = hash >> TIME_BITS;
-        let now = FIRST_TICK + ticks(now.saturating_duration_since(self.epoch));
+        let now = self.tick_of(now);
         loop {
             let (way, seen) = self.find(set, tag, now);
             let arrival = if seen >> TIME_BITS == tag { (seen & TIME_MASK).max(now) } else { now };
             if arrival - now > self.tolerance {
                 self.rejected.increment();
                 let wait = arrival - now - self.tolerance;
-                return Verdict::Limited { retry_after: Duration::from_micros(wait * TICK_MICROS) };
+                return Verdict::Limited { retry_after: Duration::from_nanos(wait * self.tick) };
             }
             let next = tag << TIME_BITS | ((arrival + self.interval) & TIME_MASK);
             let swapped =
@@ -104,6 +109,10 @@ impl RateTable {
             }
             // Another shard changed the cell between look and swap: look again.
         }
+    }
+
+    fn tick_of(&self, now: Instant) -> u64 {
+        FIRST_TICK + nanos(now.saturating_duration_since(self.epoch)) / self.tick
     }
 
     /// The way of `tag`, or the one to take over: the first free one, else the fullest bucket's.
@@ -137,7 +146,7 @@ impl RateTable {
     /// Clients whose bucket is not full at `now`. Reads the whole table.
     #[must_use]
     pub fn entries(&self, now: Instant) -> usize {
-        let now = FIRST_TICK + ticks(now.saturating_duration_since(self.epoch));
+        let now = self.tick_of(now);
         let cells = self.sets.iter().flat_map(|set| set.iter());
         cells.filter(|cell| cell.load(Ordering::Relaxed) & TIME_MASK > now).count()
     }
@@ -168,16 +177,17 @@ impl From<IpAddr> for Key {
     }
 }
 
-fn ticks(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) / TICK_MICROS
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Cells of a set: with [`AtomicU64`], one cache line.
 const WAYS: usize = 8;
-/// A tick: fine enough for 60,000 requests a second, coarse enough for years in 44 bits.
-const TICK_MICROS: u64 = 16;
-/// Bits of a cell's arrival time: 2^44 ticks are 8.9 years of uptime. The 20 bits that are left
-/// tell clients of one set apart: two of them share a bucket with a probability of 8 / 2^20.
+/// The shortest tick: rates above 3,900 a second are rounded to it.
+const TICK_NANOS_MIN: u64 = 1_000;
+/// Bits of a cell's arrival time: 2^44 ticks are at least 203 days of uptime (rates above 3,900 a
+/// second), 2.2 years at 1,000 a second, centuries at 100 a minute. The 20 bits that are left tell
+/// clients of one set apart: two of them share a bucket with a probability of 8 / 2^20.
 const TIME_BITS: u32 = 44;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// Time 0 is an empty cell's.
@@ -222,6 +232,20 @@ mod tests {
             })
             .count();
         assert!((1000..=1001).contains(&allowed), "{allowed} in ten seconds of 100/s");
+    }
+
+    #[test]
+    fn high_rates_are_not_rounded_up() {
+        for count in [1_000, 10_000, 45_000] {
+            let (table, now) = table(count, Duration::from_secs(1), 1);
+            let asks = u64::from(count) * 4;
+            let step = 1_000_000_000 / asks;
+            let at = |ask: u64| now + Duration::from_nanos(ask * step);
+            let allowed =
+                (0..asks).filter(|ask| table.ask(client(1), at(*ask)) == Verdict::Allowed);
+            let allowed = allowed.count() as f64 / f64::from(count);
+            assert!((0.97..=1.02).contains(&allowed), "{allowed} of {count}/s");
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl Filter for RequestIdFilter {
         if is_kept {
             let mut id = crate::proxy::recycle::take_bytes();
             id.extend_from_slice(req.headers.get(&self.header).unwrap_or_default());
+            if let Ok(text) = std::str::from_utf8(&id) {
+                req.keep_id(text);
+            }
             let mut res = next.handle(req).await?;
             res.headers.set(&self.header, &id)?;
             crate::proxy::recycle::give_bytes(id);
