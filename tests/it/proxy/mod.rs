@@ -9,5 +9,7 @@ mod endpoint;
 mod forwarding;
 mod hostile;
 mod life;
+mod limits;
+mod retries;
 mod rig;
 mod wire;
