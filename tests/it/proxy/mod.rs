@@ -12,4 +12,5 @@ mod life;
 mod limits;
 mod retries;
 mod rig;
+mod routing;
 mod wire;
