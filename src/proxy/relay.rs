@@ -1,7 +1,7 @@
 //! Moves the rest of a body from one connection to another, in the cheapest way its size allows.
 //!
 //! ```text
-//!   left             way                                        measured (docs/PERFORMANCE.md)
+//!   left             way
 //!   ≤ LEASE_MIN      ring buffers, one receive and one send a piece
 //!   > LEASE_MIN      a 256 KiB lease: few large receives and sends, hot in the cache
 //!   > SPLICE_MIN     splice(2) through a pipe: no byte enters user space
