@@ -130,7 +130,7 @@ impl Error {
             Self::BadRequest(error) => error.status(),
             Self::BadPath(_) | Self::BadRequestBody(_) => Status::BAD_REQUEST,
             Self::BodyTooLarge { .. } => Status::CONTENT_TOO_LARGE,
-            // Never sent: nobody is there. 499 is what the access log shows, as nginx does.
+            // Never sent: nobody is there. The access log shows status 0 and this error's code.
             Self::ClientClosed => Status::new(499).unwrap_or(Status::BAD_REQUEST),
             Self::ClientTimeout { .. } => Status::REQUEST_TIMEOUT,
             Self::NoRoute => Status::NOT_FOUND,

@@ -48,10 +48,8 @@ impl<'a> Summary<'a> {
         now: Instant,
     ) -> Self {
         let stats = connection.shard.stats();
-        match error {
-            Some(Error::ClientTimeout { .. }) => stats.client_timeouts.increment(),
-            Some(Error::ClientClosed) => stats.client_aborts.increment(),
-            _ => {}
+        if let Some(error) = error {
+            stats.count_client_failure(error);
         }
         let (received, sent) = (connection.received.get(), connection.sent.get());
         stats.received_bytes.add(received);

@@ -3,7 +3,8 @@
 //! After warm-up an exchange allocates nothing: it takes a head whose arena has grown to the size
 //! of this site's heads, and gives it back emptied, capacity kept. The lists are bounded, and an
 //! item that grew beyond its bound goes back to the allocator, so that one large head does not
-//! stay for ever.
+//! stay for ever. Only byte vectors have such a bound: a head's arena is bounded by the codec's limits
+//! (64 KiB), and its capacity is kept.
 
 use std::{
     cell::RefCell,

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   left             way
-//!   ≤ LEASE_MIN      ring buffers, one receive and one send a piece
-//!   > LEASE_MIN      a 256 KiB lease: few large receives and sends, hot in the cache
-//!   > SPLICE_MIN     splice(2) through a pipe: no byte enters user space
+//!   < LEASE_MIN      ring buffers, one receive and one send a piece
+//!   ≥ SPLICE_MIN     splice(2) through a pipe: no byte enters user space
+//!   ≥ LEASE_MIN      where splice can't be (unknown length, the simulation): a 256 KiB lease, few
+//!                    large receives and sends, hot in the cache
 //! ```
 //!
 //! Only bodies without an encoding come here, and only when no filter wants to see them. There is

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crossbeam_utils::CachePadded;
 
+use super::error::Error;
 use crate::base::metrics::{Counter, Gauge, Histogram};
 
 /// One shard's counters. One writer: the shard.
@@ -119,6 +120,17 @@ pub struct UpstreamCounters {
     pub retries_over_budget: Counter,
     /// From the complete request head to the complete response head.
     pub first_byte: Histogram,
+}
+
+impl ShardStats {
+    /// Counts what the client's side failed by; anything else is somebody else's to count.
+    pub(super) fn count_client_failure(&self, error: &Error) {
+        match error {
+            Error::ClientTimeout { .. } => self.client_timeouts.increment(),
+            Error::ClientClosed => self.client_aborts.increment(),
+            _ => {}
+        }
+    }
 }
 
 impl RouteCounters {

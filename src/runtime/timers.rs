@@ -50,11 +50,7 @@ impl Timer {
     /// Moves the deadline. A waiting task is woken at the tick after `at`.
     pub fn set(&self, at: Instant) {
         shard::with(|shard| {
-            let deadline = shard.clock.since_epoch(at);
-            if self.slot.get() == NONE {
-                self.slot.set(shard.timers.add());
-            }
-            shard.timers.set(self.slot.get(), deadline);
+            self.place(shard, shard.clock.since_epoch(at));
         });
     }
 
@@ -65,12 +61,16 @@ impl Timer {
             let nanos = delay.as_secs().saturating_mul(1_000_000_000);
             let nanos = nanos.saturating_add(u64::from(delay.subsec_nanos()));
             // One below `NEVER`, which means that there is no deadline.
-            let deadline = shard.clock.elapsed().saturating_add(nanos).min(NEVER - 1);
-            if self.slot.get() == NONE {
-                self.slot.set(shard.timers.add());
-            }
-            shard.timers.set(self.slot.get(), deadline);
+            self.place(shard, shard.clock.elapsed().saturating_add(nanos).min(NEVER - 1));
         });
+    }
+
+    #[inline]
+    fn place(&self, shard: &shard::Shard, deadline: u64) {
+        if self.slot.get() == NONE {
+            self.slot.set(shard.timers.add());
+        }
+        shard.timers.set(self.slot.get(), deadline);
     }
 
     /// Takes the deadline away.

@@ -265,17 +265,8 @@ async fn respond<H: Handler>(
 /// is the log's.
 fn failure_page(connection: &Connection, req: &mut Request, error: &Error) -> Response {
     req.trace.failure = Some(error.code());
-    count(connection, error);
+    connection.shard.stats().count_client_failure(error);
     req.error_page(error)
-}
-
-fn count(connection: &Connection, error: &Error) {
-    let stats = connection.shard.stats();
-    match error {
-        Error::ClientTimeout { .. } => stats.client_timeouts.increment(),
-        Error::ClientClosed => stats.client_aborts.increment(),
-        _ => {}
-    }
 }
 
 /// Reads a request's head. What follows it is returned.
@@ -376,7 +367,7 @@ impl Failed<'_> {
         if matches!(self.error, Error::ClientClosed) {
             return Next::Close;
         }
-        count(self.connection, self.error);
+        stats.count_client_failure(self.error);
         if !matches!(self.error, Error::ClientTimeout { .. }) {
             stats.bad_requests.increment();
         }
