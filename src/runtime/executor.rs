@@ -127,6 +127,9 @@ pub(crate) struct Tasks {
     slots: Slab<TaskSlot>,
     ready: RefCell<VecDeque<u32>>,
     deferred: RefCell<Vec<u32>>,
+    /// Tasks that run when no other is ready, in the same turn.
+    settling: RefCell<Vec<u32>>,
+    settled_rounds: Cell<u64>,
     current: Cell<u32>,
     /// The slot of `block_on`'s own future, which lives on its caller's stack.
     main: u32,
@@ -145,6 +148,8 @@ impl Tasks {
             slots,
             ready: RefCell::default(),
             deferred: RefCell::default(),
+            settling: RefCell::default(),
+            settled_rounds: Cell::new(0),
             current: Cell::new(NO_TASK),
             main,
             doorbell,
@@ -174,7 +179,9 @@ impl Tasks {
     /// Whether a task waits to be polled.
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.borrow().is_empty() || !self.deferred.borrow().is_empty()
+        !self.ready.borrow().is_empty()
+            || !self.deferred.borrow().is_empty()
+            || !self.settling.borrow().is_empty()
     }
 
     /// Queues a task; a task that is queued, gone, or nobody's is left alone.
@@ -237,6 +244,30 @@ impl Tasks {
         self.deferred.borrow_mut().push(self.current.get());
     }
 
+    /// Queues the current task behind all others of this turn.
+    pub(crate) fn settle(&self) {
+        self.settling.borrow_mut().push(self.current.get());
+    }
+
+    /// How often the tasks of [`settle`](Self::settle) got their turn.
+    pub(crate) fn settled_rounds(&self) -> u64 {
+        self.settled_rounds.get()
+    }
+
+    /// The next task to poll: a ready one, else those that let all others go first.
+    #[inline]
+    fn next(&self) -> Option<u32> {
+        let next = self.ready.borrow_mut().pop_front();
+        if next.is_some() || self.settling.borrow().is_empty() {
+            return next;
+        }
+        self.settled_rounds.set(self.settled_rounds.get() + 1);
+        for index in self.settling.borrow_mut().drain(..) {
+            self.wake(index);
+        }
+        self.ready.borrow_mut().pop_front()
+    }
+
     /// Polls ready tasks until none is left or the turn's budget is used up. `poll_main` is called
     /// for `block_on`'s own future. True when that one has ended.
     pub(crate) fn run(&self, poll_main: &mut dyn FnMut() -> bool) -> bool {
@@ -245,7 +276,7 @@ impl Tasks {
             self.wake(index);
         }
         for _ in 0..POLLS_PER_TURN {
-            let Some(index) = self.ready.borrow_mut().pop_front() else { break };
+            let Some(index) = self.next() else { break };
             let Some(slot) = self.slots.get(index) else { continue };
             slot.flags.set(slot.flags.get() & !QUEUED);
             if slot.flags.get() & LIVE == 0 {

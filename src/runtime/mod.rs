@@ -30,6 +30,7 @@ mod probe;
 mod race;
 mod ring;
 mod shard;
+mod signal;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
 mod slab;
@@ -55,6 +56,7 @@ pub use self::{
     pooled::PooledFuture,
     probe::{KERNEL_MIN, KERNEL_RECOMMENDED, KernelVersion, Report, RingReport, probe},
     race::{Either, race},
+    signal::{Signal, settled},
     splice::{SpliceError, SpliceStep, splice},
     tcp::{ListenOptions, OwnedSocket, TcpListener, TcpStream},
     timers::{Expired, Timer, sleep, sleep_until},

@@ -2,6 +2,7 @@
 //! other's oracle.
 
 mod basics;
+mod signal;
 mod sim;
 mod stress;
 
