@@ -125,6 +125,10 @@ pub trait BodyStream {
     fn remaining(&self) -> Option<u64> {
         None
     }
+    /// The trailers, once `next` has said that there are no more chunks.
+    fn trailers(&self) -> Option<&Headers> {
+        None
+    }
 }
 
 /// A request's or a response's body.
@@ -231,12 +235,13 @@ impl Body {
         self
     }
 
-    /// The trailers that followed a chunked body; empty before its end and for other bodies.
+    /// The trailers that followed the body; none before its end.
     #[must_use]
     pub fn trailers(&self) -> Option<&Headers> {
         match &self.kind {
             Kind::Wire(wire) => wire.trailers(),
-            _ => None,
+            Kind::Stream(stream) => stream.trailers(),
+            Kind::Empty | Kind::Whole(_) | Kind::Tunnel(_) => None,
         }
     }
 
@@ -292,5 +297,9 @@ impl<F: FnMut(Chunk) -> Result<Chunk, Error>> BodyStream for Map<F> {
                 None => Ok(None),
             }
         })
+    }
+
+    fn trailers(&self) -> Option<&Headers> {
+        self.body.trailers()
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{body::Chunk, error::Error, shard::Shard};
+use super::{body::Chunk, error::Error, observe::Traffic, shard::Shard};
 use crate::{
     base::cidr::Cidr,
     config::{ErrorFormat, Forwarded, ListenerConfig},
@@ -128,6 +128,11 @@ impl Connection {
         self.received.set(received as u64);
         self.sent.set(0);
         self.is_request_open.set(false);
+    }
+
+    /// What this exchange has moved.
+    pub(super) fn traffic(&self) -> Traffic<'_> {
+        Traffic { shard: &self.shard, received: self.received.get(), sent: self.sent.get() }
     }
 
     /// Keeps bytes that belong to the next request.

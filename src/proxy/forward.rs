@@ -40,7 +40,7 @@ use crate::{
         h1,
         http::{self, Framing, Method, Name, Status},
     },
-    runtime::{self, PooledFuture, Timer},
+    runtime::{self, PooledFuture},
     upstream::{ConnectError, Lent, Outcome, Pool, Upstream},
 };
 
@@ -115,8 +115,8 @@ impl Forward {
         let lent = self.pool.lend(index, timeouts.connect).await.map_err(Failure::unsent)?;
         req.trace.endpoint = Some(lent.endpoint().address);
         // The connection's timer, which is in the wheel already, serves all its exchanges.
-        let (connection, own) = (req.arrival.connection.clone(), Timer::new());
-        let timer = connection.as_ref().map_or(&own, |connection| &connection.upstream_timer);
+        let downstream = req.arrival.downstream.clone();
+        let timer = downstream.upstream_timer();
         let mut reader = HeadReader::new(timer);
         let sent_at = runtime::now();
         let is_refused = outgoing.send(&lent, timer, timeouts.first_byte).await.is_err();

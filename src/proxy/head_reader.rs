@@ -9,8 +9,8 @@ use std::{
 use super::{body::Chunk, error::Error, recycle, recycle::Pooled, request::Request};
 use crate::{
     protocol::{
-        h1::{self, ConnectionHeader, HeadLimits, Parsed},
-        http::{self, Framing, ResponseError, ResponseHead, Status, Version},
+        h1::{self, HeadLimits, Parsed},
+        http::{self, ResponseError, ResponseHead, Status},
     },
     runtime::{self, Expired, Recv, Timer},
     upstream::Lent,
@@ -156,15 +156,10 @@ impl<'t> HeadReader<'t> {
 
     /// Sends an interim response to a client that can understand it (RFC 9110 §15.2).
     async fn pass_on(&mut self, req: &Request) -> Result<(), HeadFailure> {
-        let Some(connection) = &req.arrival.connection else { return Ok(()) };
-        if req.version == Version::Http10 {
-            return Ok(());
-        }
-        let mut bytes = recycle::take_bytes();
         http::strip_response_hops(&mut self.head.headers);
-        h1::encode_response(&self.head, Framing::None, ConnectionHeader::Implied, None, &mut bytes);
-        let sent = connection.send(bytes, &req.arrival.listener).await;
-        sent.map(|_| ()).map_err(HeadFailure::Client)
+        let arrival = &req.arrival;
+        let sent = arrival.downstream.interim(&self.head, req.version, &arrival.listener).await;
+        sent.map_err(HeadFailure::Client)
     }
 
     /// The head, and what was received behind it.

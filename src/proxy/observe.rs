@@ -2,9 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use super::{
-    connection::Connection, error::Error, request::Request, shard::Shard, snapshot::Snapshot,
-};
+use super::{error::Error, request::Request, shard::Shard, snapshot::Snapshot};
 use crate::{
     base::access::{AccessFormat, AccessRecord},
     protocol::http::Name,
@@ -39,19 +37,27 @@ pub struct Summary<'a> {
     pub now: Instant,
 }
 
+/// Where an exchange ran, and the bytes that it moved.
+#[derive(Debug)]
+pub(super) struct Traffic<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
 impl<'a> Summary<'a> {
     pub(super) fn new(
         request: &'a Request,
-        connection: &Connection,
+        traffic: &Traffic<'_>,
         status: u16,
         error: Option<&Error>,
         now: Instant,
     ) -> Self {
-        let stats = connection.shard.stats();
+        let Traffic { shard, received, sent } = *traffic;
+        let stats = shard.stats();
         if let Some(error) = error {
             stats.count_client_failure(error);
         }
-        let (received, sent) = (connection.received.get(), connection.sent.get());
         stats.received_bytes.add(received);
         stats.sent_bytes.add(sent);
         let failure = request.trace.failure.or_else(|| error.map(Error::code));

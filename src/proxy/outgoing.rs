@@ -115,11 +115,8 @@ impl Outgoing {
                 Ok(Err(_)) => return Ok(None),
                 Ok(Ok(Step::Continue)) | Err(_) => {}
             }
-            if let Some(connection) = &req.arrival.connection {
-                let go_on = SendBuf::Static(b"HTTP/1.1 100 Continue\r\n\r\n");
-                let sent = connection.send(go_on, &req.arrival.listener).await;
-                sent.map_err(Failure::final_)?;
-            }
+            let arrival = &req.arrival;
+            arrival.downstream.go_on(&arrival.listener).await.map_err(Failure::final_)?;
         }
         let Some(body) = self.body.take() else { return Ok(None) };
         self.is_streamed = true;

@@ -12,7 +12,7 @@ use super::{
     body::Body,
     client::{RequestId, Scheme},
     connection::{Connection, ListenerRules},
-    downstream::error_page,
+    downstream::{Downstream, error_page},
     error::Error,
     forwarded,
     recycle::Pooled,
@@ -39,8 +39,7 @@ pub struct Request {
 /// Where a request came from.
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
-    /// None for requests that a program made itself.
-    pub(super) connection: Option<Rc<Connection>>,
+    pub(super) downstream: Downstream,
     pub(super) listener: Rc<ListenerRules>,
     pub(super) client: SocketAddr,
     /// The client behind trusted proxies.
@@ -87,7 +86,7 @@ impl Arrival {
     ) -> Self {
         let client = forwarded::client(head, connection.client, listener);
         Self {
-            connection: Some(Rc::clone(connection)),
+            downstream: Downstream::H1(Rc::clone(connection)),
             listener: Rc::clone(listener),
             client: connection.client,
             client_ip: client.ip,
@@ -102,13 +101,11 @@ impl Arrival {
 
     /// The shard's scratch text, to be given back.
     pub(super) fn shard_text(&self) -> String {
-        self.connection.as_ref().map(|connection| connection.shard.take_text()).unwrap_or_default()
+        self.downstream.shard().take_text()
     }
 
     pub(super) fn give_shard_text(&self, text: String) {
-        if let Some(connection) = &self.connection {
-            connection.shard.give_text(text);
-        }
+        self.downstream.shard().give_text(text);
     }
 }
 

@@ -9,14 +9,7 @@
 //! everything that the turn has produced, and what it starts then is still submitted with this
 //! turn. That is how many small messages become one send.
 
-use std::{
-    cell::Cell,
-    fmt,
-    future::poll_fn,
-    marker::PhantomData,
-    rc::Rc,
-    task::Poll,
-};
+use std::{cell::Cell, fmt, future::poll_fn, marker::PhantomData, rc::Rc, task::Poll};
 
 use crate::runtime::{executor::NO_TASK, shard};
 

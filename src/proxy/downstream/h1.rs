@@ -190,7 +190,13 @@ async fn exchange<H: Handler + 'static>(
     let mut framed = Framed::new(keeps_alive);
     let result = respond(&*handler, &connection, &mut req, &mut framed).await;
     let error = result.as_ref().err();
-    observer.observe(&Summary::new(&req, &connection, framed.status, error, runtime::now()));
+    observer.observe(&Summary::new(
+        &req,
+        &connection.traffic(),
+        framed.status,
+        error,
+        runtime::now(),
+    ));
     match result {
         Err(_) => {
             // Wherever it failed: the writer may have been dropped by a deadline or an upload.
@@ -384,7 +390,7 @@ impl Failed<'_> {
         let written = write::response(self.connection, &req, page, &mut framed).await;
         let summary = Summary::new(
             &req,
-            self.connection,
+            &self.connection.traffic(),
             framed.status,
             written.as_ref().err(),
             runtime::now(),

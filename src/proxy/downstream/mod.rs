@@ -2,6 +2,8 @@
 
 mod error_page;
 pub mod h1;
+mod side;
 mod write;
 
 pub(in crate::proxy) use error_page::error_page;
+pub(in crate::proxy) use side::Downstream;
