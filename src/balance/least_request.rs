@@ -8,7 +8,7 @@
 //! With unequal weights and next to no load the heavier one wins each draw it is part of: that
 //! is what the measure says, since one request costs it the smaller share of its capacity.
 
-use super::{BEST_TIER, Balance, Candidate, Candidates, Rng, Tried, best_tier, tier};
+use super::{BEST_TIER, Balance, Candidate, Candidates, Key, Rng, Tried, best_tier, tier};
 
 /// Picks the least loaded of a few random candidates.
 #[derive(Debug)]
@@ -80,7 +80,12 @@ impl LeastRequest {
 }
 
 impl Balance for LeastRequest {
-    fn pick(&self, candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<usize> {
+    fn pick(
+        &self,
+        candidates: &(impl Candidates + ?Sized),
+        tried: &Tried,
+        _key: Option<Key>,
+    ) -> Option<usize> {
         if candidates.len() > SCAN_MAX
             && let Some(index) = self.draw(candidates, tried)
         {

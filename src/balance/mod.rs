@@ -14,15 +14,42 @@
 //!      none of these: `None`; there is no panic mode, an unhealthy endpoint is never picked
 //! ```
 
+mod first;
+mod ketama;
+mod key;
+mod least_conn;
 mod least_request;
+mod maglev;
+mod modulo;
+mod random;
+mod rendezvous;
 mod rng;
 mod round_robin;
 #[cfg(test)]
 mod tests;
 
+pub use first::First;
+pub use ketama::Ketama;
+pub use key::Key;
+pub use least_conn::LeastConn;
 pub use least_request::{CHOICES_MAX, LeastRequest};
+pub use maglev::{Maglev, SLOTS};
+pub use modulo::Modulo;
+pub use random::Random;
+pub use rendezvous::Rendezvous;
 pub use rng::Rng;
 pub use round_robin::RoundRobin;
+
+/// An endpoint as the hashing balancers are built from it, in the order of the candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// What its place is made from: `host:port`, the same on every machine that shall agree.
+    pub name: &'a str,
+    /// Its share; 0 counts as 1.
+    pub weight: u32,
+    /// Gets no place of its own.
+    pub backup: bool,
+}
 
 /// What a balancer sees of one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +94,15 @@ impl Candidates for [Candidate] {
 pub trait Balance {
     /// The index of the candidate that gets the request, or `None` when none is available.
     ///
-    /// A candidate in `tried` is picked only when no other is available.
-    fn pick(&self, candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<usize>;
+    /// A candidate in `tried` is picked only when no other is available. `key` is what hashing
+    /// balancers go by; the others don't look at it, and without one all requests count as having
+    /// the same.
+    fn pick(
+        &self,
+        candidates: &(impl Candidates + ?Sized),
+        tried: &Tried,
+        key: Option<Key>,
+    ) -> Option<usize>;
 }
 
 /// The algorithms of the config language, chosen at run time without a box.
@@ -78,13 +112,54 @@ pub enum Balancer {
     RoundRobin(RoundRobin),
     /// `least_request`: the least loaded of a few random ones.
     LeastRequest(LeastRequest),
+    /// `least_conn`: the least loaded of all.
+    LeastConn(LeastConn),
+    /// `random`: by weighted chance.
+    Random(Random),
+    /// `first`: the first that can be had.
+    First(First),
+    /// `hash`: by the remainder of the key's hash.
+    Hash(Modulo),
+    /// `maglev`: by a table of 65537 slots.
+    Maglev(Maglev),
+    /// `rendezvous`: by the highest score.
+    Rendezvous(Rendezvous),
+    /// `ketama`: by points on a circle, as nginx.
+    Ketama(Ketama),
+}
+
+impl Balancer {
+    /// Whether it goes by a key: the caller may spare itself making one otherwise.
+    #[must_use]
+    pub fn wants_key(&self) -> bool {
+        match self {
+            Self::Hash(_) | Self::Maglev(_) | Self::Rendezvous(_) | Self::Ketama(_) => true,
+            Self::RoundRobin(_)
+            | Self::LeastRequest(_)
+            | Self::LeastConn(_)
+            | Self::Random(_)
+            | Self::First(_) => false,
+        }
+    }
 }
 
 impl Balance for Balancer {
-    fn pick(&self, candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<usize> {
+    fn pick(
+        &self,
+        candidates: &(impl Candidates + ?Sized),
+        tried: &Tried,
+        key: Option<Key>,
+    ) -> Option<usize> {
         match self {
-            Self::RoundRobin(balance) => balance.pick(candidates, tried),
-            Self::LeastRequest(balance) => balance.pick(candidates, tried),
+            Self::RoundRobin(balance) => balance.pick(candidates, tried, key),
+            Self::LeastRequest(balance) => balance.pick(candidates, tried, key),
+            Self::LeastConn(balance) => balance.pick(candidates, tried, key),
+            Self::Random(balance) => balance.pick(candidates, tried, key),
+            Self::First(balance) => balance.pick(candidates, tried, key),
+            Self::Hash(balance) => balance.pick(candidates, tried, key),
+            Self::Maglev(balance) => balance.pick(candidates, tried, key),
+            Self::Rendezvous(balance) => balance.pick(candidates, tried, key),
+            Self::Ketama(balance) => balance.pick(candidates, tried, key),
         }
     }
 }
@@ -152,3 +227,6 @@ fn best_tier(candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<u
 
 /// Untried, available primaries: nothing can beat it.
 const BEST_TIER: u8 = 0;
+
+/// What a hashing balancer takes for the key of requests that have none.
+const KEYLESS: Key = Key::EMPTY;

@@ -9,7 +9,7 @@
 //! endpoint in step, so each starts at another place of the cycle: `phase` silent picks on first
 //! use.
 
-use super::{Balance, Candidates, Tried, best_tier, tier};
+use super::{Balance, Candidates, Key, Tried, best_tier, tier};
 use std::cell::{Cell, RefCell};
 
 /// Picks in proportion to the weights, spread as evenly as they allow.
@@ -59,7 +59,12 @@ impl RoundRobin {
 }
 
 impl Balance for RoundRobin {
-    fn pick(&self, candidates: &(impl Candidates + ?Sized), tried: &Tried) -> Option<usize> {
+    fn pick(
+        &self,
+        candidates: &(impl Candidates + ?Sized),
+        tried: &Tried,
+        _key: Option<Key>,
+    ) -> Option<usize> {
         debug_assert_eq!(candidates.len(), self.current.borrow().len(), "made for this upstream");
         let wanted = best_tier(candidates, tried)?;
         for _ in 0..self.phase.take() {

@@ -1,7 +1,10 @@
 //! Vectors and properties of the algorithms.
 
+mod hashing;
+
 use super::{
-    Balance, CHOICES_MAX, Candidate, Candidates, LeastRequest, Rng, RoundRobin, TRIED_MAX, Tried,
+    Balance, CHOICES_MAX, Candidate, Candidates, First, Ketama, Key, LeastConn, LeastRequest,
+    Maglev, Member, Modulo, Random, Rendezvous, Rng, RoundRobin, TRIED_MAX, Tried,
 };
 
 fn primary(weight: u32) -> Candidate {
@@ -13,7 +16,7 @@ fn weights(weights: &[u32]) -> Vec<Candidate> {
 }
 
 fn sequence(balance: &impl Balance, candidates: &[Candidate], picks: usize) -> Vec<usize> {
-    (0..picks).map(|_| balance.pick(candidates, &Tried::new()).unwrap()).collect()
+    (0..picks).map(|_| balance.pick(candidates, &Tried::new(), None).unwrap()).collect()
 }
 
 fn counts(balance: &impl Balance, candidates: &[Candidate], picks: usize) -> Vec<usize> {
@@ -35,11 +38,59 @@ fn tried(indices: &[usize]) -> Tried {
 /// One of each algorithm, for what all of them must hold.
 fn each(count: usize, seed: u64, check: impl Fn(&dyn Fn(&[Candidate], &Tried) -> Option<usize>)) {
     let round_robin = RoundRobin::new(count, 0);
-    check(&|candidates, tried| round_robin.pick(candidates, tried));
+    check(&|candidates, tried| round_robin.pick(candidates, tried, None));
     for choices in [1, 2, 3, 16] {
         let least_request = LeastRequest::new(choices, seed);
-        check(&|candidates, tried| least_request.pick(candidates, tried));
+        check(&|candidates, tried| least_request.pick(candidates, tried, None));
     }
+    check(&|candidates, tried| First.pick(candidates, tried, None));
+    let random = Random::new(seed);
+    check(&|candidates, tried| random.pick(candidates, tried, None));
+    let least_conn = LeastConn::new(seed);
+    check(&|candidates, tried| least_conn.pick(candidates, tried, None));
+    let names: Vec<_> = (0..count).map(|index| format!("10.0.0.{index}:80")).collect();
+    let members: Vec<_> =
+        names.iter().map(|name| Member { name, weight: 1, backup: false }).collect();
+    let key = Some(Key::of(&seed.to_le_bytes()));
+    let maglev = Maglev::new(&members);
+    check(&|candidates, tried| maglev.pick(candidates, tried, key));
+    let ketama = Ketama::new(&members);
+    check(&|candidates, tried| ketama.pick(candidates, tried, key));
+    let rendezvous = Rendezvous::new(&members);
+    check(&|candidates, tried| rendezvous.pick(candidates, tried, key));
+    let modulo = Modulo::new(&members);
+    check(&|candidates, tried| modulo.pick(candidates, tried, key));
+}
+
+#[test]
+fn random_spreads_by_weight() {
+    let candidates = weights(&[1, 2, 5]);
+    let counts = counts(&Random::new(3), &candidates, 8000);
+    for (got, weight) in counts.into_iter().zip([1, 2, 5]) {
+        assert!(got.abs_diff(weight * 1000) < 6 * usize::isqrt(weight * 1000), "{got}");
+    }
+}
+
+#[test]
+fn least_conn_takes_the_one_with_the_fewest_for_its_weight() {
+    let mut candidates = weights(&[1, 1, 4, 1]);
+    for (candidate, in_flight) in candidates.iter_mut().zip([5, 3, 9, 4]) {
+        candidate.in_flight = in_flight;
+    }
+    // 6/1, 4/1, 10/4, 5/1: the third.
+    assert_eq!(counts(&LeastConn::new(1), &candidates, 50), [0, 0, 50, 0]);
+    candidates[2].in_flight = 15;
+    // 4/1 and 16/4 are equal: chance decides.
+    let counts = counts(&LeastConn::new(1), &candidates, 1000);
+    assert!(counts[0] + counts[3] == 0 && counts[1].abs_diff(500) < 100, "{counts:?}");
+}
+
+#[test]
+fn first_goes_by_the_order_alone() {
+    let mut candidates = weights(&[1, 9, 9]);
+    assert_eq!(counts(&First, &candidates, 20), [20, 0, 0]);
+    candidates[0].available = false;
+    assert_eq!(counts(&First, &candidates, 20), [0, 20, 0]);
 }
 
 #[test]
@@ -81,7 +132,7 @@ fn round_robin_never_lets_one_run_ahead_of_its_share() {
     let balance = RoundRobin::new(4, 0);
     let mut seen = [0.0; 4];
     for pick in 1..=1300 {
-        seen[balance.pick(&candidates[..], &Tried::new()).unwrap()] += 1.0;
+        seen[balance.pick(&candidates[..], &Tried::new(), None).unwrap()] += 1.0;
         for (index, candidate) in candidates.iter().enumerate() {
             let share = f64::from(pick) * f64::from(candidate.weight) / total;
             assert!((seen[index] - share).abs() < 2.0, "pick {pick}: {} of {share}", seen[index]);
@@ -93,7 +144,7 @@ fn round_robin_never_lets_one_run_ahead_of_its_share() {
 fn shards_start_at_different_endpoints() {
     let candidates = weights(&[1, 1, 1, 1]);
     let firsts: Vec<_> = (0..4)
-        .map(|shard| RoundRobin::new(4, shard).pick(&candidates[..], &Tried::new()).unwrap())
+        .map(|shard| RoundRobin::new(4, shard).pick(&candidates[..], &Tried::new(), None).unwrap())
         .collect();
     assert_eq!(firsts, [0, 1, 2, 3]);
     // In step they would send 4 requests at once to one endpoint; so each gets one.
@@ -232,7 +283,7 @@ fn two_choices_keep_a_long_list_even() {
     let mut candidates = weights(&[1; 100]);
     let balance = LeastRequest::new(2, 99);
     for _ in 0..10_000 {
-        let index = balance.pick(&candidates[..], &Tried::new()).unwrap();
+        let index = balance.pick(&candidates[..], &Tried::new(), None).unwrap();
         candidates[index].in_flight += 1;
     }
     let most = candidates.iter().map(|candidate| candidate.in_flight).max().unwrap();
@@ -248,8 +299,8 @@ fn extreme_loads_and_weights_do_not_overflow() {
     assert_eq!(counts(&LeastRequest::new(3, 1), &candidates, 10), [10, 0, 0]);
     let heavy = weights(&[u32::MAX; 4]);
     assert_eq!(counts(&RoundRobin::new(4, u32::MAX), &heavy, 4000), [1000; 4]);
-    assert!(LeastRequest::new(u32::MAX, 1).pick(&candidates[..], &Tried::new()).is_some());
-    assert!(LeastRequest::new(0, 1).pick(&candidates[..], &Tried::new()).is_some());
+    assert!(LeastRequest::new(u32::MAX, 1).pick(&candidates[..], &Tried::new(), None).is_some());
+    assert!(LeastRequest::new(0, 1).pick(&candidates[..], &Tried::new(), None).is_some());
     const { assert!(CHOICES_MAX <= 16, "config allows 2 to 16") };
 }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod cidr;
 pub mod civil;
+pub mod crc;
 pub mod histogram;
 pub mod metrics;
 pub mod name;

@@ -49,7 +49,7 @@ pub use route::{
 pub use runtime::{Buffers, IoDriver, RuntimeConfig};
 pub use template::{Piece, Template, Variable};
 pub use upstream::{
-    BalancePolicy, EndpointConfig, HealthConfig, OutlierConfig, PoolConfig, Probe, Share,
+    BalancePolicy, EndpointConfig, HashKey, HealthConfig, OutlierConfig, PoolConfig, Probe, Share,
     UpstreamConfig, UpstreamLimits,
 };
 

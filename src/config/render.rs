@@ -17,7 +17,7 @@ use super::log::{LogConfig, LogLevel, LogPath};
 use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
 use super::runtime::{IoDriver, RuntimeConfig};
 use super::template::{Piece, Template};
-use super::upstream::{BalancePolicy, HealthConfig, Probe, Share, UpstreamConfig};
+use super::upstream::{BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig};
 use super::{AdminConfig, Config};
 
 /// The text.
@@ -254,13 +254,7 @@ fn upstream(out: &mut Out, upstream: &UpstreamConfig) {
     let name = key(&upstream.name);
     out.header(format!("[upstream.{name}]"));
     out.set("protocol", string("http/1.1"));
-    let balance = match upstream.balance {
-        BalancePolicy::RoundRobin => r#"{ policy = "round_robin" }"#.to_owned(),
-        BalancePolicy::LeastRequest { choices } => {
-            format!(r#"{{ policy = "least_request", choices = {choices} }}"#)
-        }
-    };
-    out.set("balance", balance);
+    out.set("balance", balance(&upstream.balance));
     out.line("endpoints = [");
     for endpoint in &upstream.endpoints {
         let address = string(&endpoint.address.to_string());
@@ -286,6 +280,24 @@ fn upstream(out: &mut Out, upstream: &UpstreamConfig) {
     out.set("consecutive_5xx", count_or(outlier.consecutive_5xx, "off"));
     out.set("eject", duration(outlier.eject));
     out.set("max_ejected", format!("{:?}", outlier.max_ejected));
+}
+
+fn balance(policy: &BalancePolicy) -> String {
+    let mut parts = vec![format!("policy = {}", string(policy.name()))];
+    if let BalancePolicy::LeastRequest { choices } = policy {
+        parts.push(format!("choices = {choices}"));
+    }
+    if let Some(key) = policy.key() {
+        let key = match key {
+            HashKey::SourceIp => string("source_ip"),
+            HashKey::Path => string("path"),
+            HashKey::Header(name) => format!("{{ header = {} }}", string(name)),
+            HashKey::Cookie(name) => format!("{{ cookie = {} }}", string(name)),
+            HashKey::Query(name) => format!("{{ query = {} }}", string(name)),
+        };
+        parts.push(format!("key = {key}"));
+    }
+    braces(&parts)
 }
 
 fn health(health: &HealthConfig) -> String {

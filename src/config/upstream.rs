@@ -24,7 +24,7 @@ pub struct UpstreamConfig {
 }
 
 /// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum BalancePolicy {
     /// In turn, smoothly by weight.
     #[default]
@@ -34,6 +34,69 @@ pub enum BalancePolicy {
         /// How many are drawn, 2 to 16. Default: 2.
         choices: u32,
     },
+    /// The one with the fewest requests or connections per weight of all.
+    LeastConn,
+    /// By chance, in proportion to the weights.
+    Random,
+    /// The first that is available.
+    First,
+    /// By the remainder of the key's hash.
+    Hash(HashKey),
+    /// By points on a circle, where nginx's `hash … consistent` puts them.
+    Ketama(HashKey),
+    /// By a table of 65537 slots.
+    Maglev(HashKey),
+    /// By the highest score of key and endpoint.
+    Rendezvous(HashKey),
+}
+
+/// What a hashing balancer goes by. A request that lacks it goes by its client's address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HashKey {
+    /// The client's address, without its port.
+    #[default]
+    SourceIp,
+    /// The path of the request, without its query. HTTP only, as all that follow.
+    Path,
+    /// The first field of this name, in lower case.
+    Header(String),
+    /// The cookie of this name.
+    Cookie(String),
+    /// The parameter of this name in the query, as it is written there.
+    Query(String),
+}
+
+impl BalancePolicy {
+    /// The word in the file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest { .. } => "least_request",
+            Self::LeastConn => "least_conn",
+            Self::Random => "random",
+            Self::First => "first",
+            Self::Hash(_) => "hash",
+            Self::Ketama(_) => "ketama",
+            Self::Maglev(_) => "maglev",
+            Self::Rendezvous(_) => "rendezvous",
+        }
+    }
+
+    /// What it hashes, if it does.
+    #[must_use]
+    pub fn key(&self) -> Option<&HashKey> {
+        match self {
+            Self::Hash(key) | Self::Ketama(key) | Self::Maglev(key) | Self::Rendezvous(key) => {
+                Some(key)
+            }
+            Self::RoundRobin
+            | Self::LeastRequest { .. }
+            | Self::LeastConn
+            | Self::Random
+            | Self::First => None,
+        }
+    }
 }
 
 /// One endpoint.

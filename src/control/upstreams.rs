@@ -5,7 +5,6 @@ use std::{rc::Rc, sync::Arc};
 use tokio::time::Instant;
 
 use crate::{
-    config::BalancePolicy,
     control::{
         node::{Probed, Verdict},
         view::{EndpointTotals, EndpointView, UpstreamView},
@@ -33,13 +32,9 @@ pub fn view(upstream: &Upstream) -> UpstreamView {
             totals: totals.into(),
         }
     };
-    let policy = match upstream.config.balance {
-        BalancePolicy::RoundRobin => "round_robin",
-        BalancePolicy::LeastRequest { .. } => "least_request",
-    };
     UpstreamView {
         name: upstream.config.name.clone(),
-        policy: policy.to_owned(),
+        policy: upstream.config.balance.name().to_owned(),
         endpoints: upstream
             .endpoints
             .iter()

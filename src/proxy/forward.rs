@@ -23,6 +23,7 @@ use super::{
     error::Error,
     forwarded,
     handler::Handler,
+    hash_key,
     head_reader::{self, HeadFailure, HeadReader},
     outgoing::Outgoing,
     request::Request,
@@ -285,10 +286,11 @@ impl Handler for Forward {
         self.prepare(req)?;
         let mut outgoing = Outgoing::new(req);
         self.pool.budget().deposit(runtime::now());
+        let key = hash_key::of(req, &self.pool);
         let mut tried = Tried::new();
         let mut is_freshened = false;
         loop {
-            let Ok(index) = self.pool.pick(&mut tried) else {
+            let Ok(index) = self.pool.pick(&mut tried, key) else {
                 let upstream = self.pool.upstream().config.name.clone();
                 return Err(Error::NoEndpoint { upstream });
             };

@@ -26,6 +26,7 @@ pub mod filters;
 mod forward;
 mod forwarded;
 mod handler;
+mod hash_key;
 mod head_reader;
 mod observe;
 mod outgoing;

@@ -23,6 +23,7 @@ mod handover;
 mod idle;
 mod lent;
 mod outlier;
+mod placement;
 mod pool;
 mod queue;
 mod retry_budget;
@@ -59,6 +60,7 @@ pub struct Upstream {
     pub endpoints: Vec<Arc<Endpoint>>,
     epoch: Instant,
     kept: Arc<Kept>,
+    placement: placement::Placement,
 }
 
 /// What an upstream shares with the snapshots before and after, since they share the endpoints.
@@ -93,9 +95,11 @@ impl Upstream {
                 .map(|position| Arc::clone(left.swap_remove(position)));
             kept.unwrap_or_else(|| Arc::new(Endpoint::new(endpoint.address, shards, epoch)))
         });
+        let before = previous.map(|previous| (&previous.config, &previous.placement));
         Self {
             endpoints: endpoints.collect(),
             config: config.clone(),
+            placement: placement::Placement::new(config, before),
             epoch,
             kept: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.kept)),
         }

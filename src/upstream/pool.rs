@@ -21,8 +21,7 @@ use super::{
     steal::{Answer, Mesh, Message, Neighbours, UNASKED, steal},
 };
 use crate::{
-    balance::{Balance, Balancer, LeastRequest, RoundRobin, Tried},
-    config::BalancePolicy,
+    balance::{Balance, Balancer, Key, Tried},
     runtime::{PooledFuture, Task, now, sleep, spawn},
 };
 use std::{
@@ -91,15 +90,7 @@ impl Pools {
         }
         let config = &upstream.config;
         let shard = self.mesh.shard;
-        let balancer = match config.balance {
-            BalancePolicy::RoundRobin => {
-                let phase = u32::try_from(shard).unwrap_or(0);
-                Balancer::RoundRobin(RoundRobin::new(upstream.endpoints.len(), phase))
-            }
-            BalancePolicy::LeastRequest { choices } => {
-                Balancer::LeastRequest(LeastRequest::new(choices, self.seed ^ shard as u64))
-            }
-        };
+        let balancer = upstream.placement.balancer(config, shard, self.seed ^ shard as u64);
         let rules = Rules::of(config);
         let endpoints = upstream.endpoints.iter().map(|endpoint| self.endpoint(endpoint, rules));
         let endpoints = endpoints.collect();
@@ -216,12 +207,21 @@ impl Pool {
         &self.upstream
     }
 
+    /// Whether its balancer goes by a key.
+    pub fn wants_key(&self) -> bool {
+        self.balancer.wants_key()
+    }
+
     /// The endpoint for the next attempt of a request, by its index, and notes it in `tried`.
     ///
-    /// One that was tried is picked again only when nothing else is available. No allocation.
-    pub fn pick(&self, tried: &mut Tried) -> Result<usize, NoneAvailable> {
+    /// One that was tried is picked again only when nothing else is available. `key` is what a
+    /// hashing balancer goes by, see [`wants_key`](Self::wants_key). No allocation.
+    ///
+    /// # Errors
+    /// None is available.
+    pub fn pick(&self, tried: &mut Tried, key: Option<Key>) -> Result<usize, NoneAvailable> {
         let candidates = self.upstream.candidates(now());
-        let index = self.balancer.pick(&candidates, tried).ok_or(NoneAvailable)?;
+        let index = self.balancer.pick(&candidates, tried, key).ok_or(NoneAvailable)?;
         tried.insert(index);
         Ok(index)
     }

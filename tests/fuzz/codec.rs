@@ -12,7 +12,9 @@ fn env(name: &str, default: u64) -> u64 {
 }
 
 /// Runs `case` for each seed and says which one failed, on what.
-fn run(case: impl Fn(&mut Random) -> (Vec<u8>, Box<dyn Fn(&[u8]) -> bool>)) -> (u64, u64) {
+pub(crate) fn run(
+    case: impl Fn(&mut Random) -> (Vec<u8>, Box<dyn Fn(&[u8]) -> bool>),
+) -> (u64, u64) {
     let (first, cases) = (env("RINGWAY_FUZZ_SEED", 0), env("RINGWAY_FUZZ_CASES", CASES));
     let mut accepted = 0;
     for seed in first..first + cases {

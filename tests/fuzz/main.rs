@@ -13,6 +13,8 @@
 )]
 
 mod codec;
+mod front;
+mod front_invariants;
 mod invariants;
 mod messages;
 mod random;

@@ -5,6 +5,7 @@
 //! contradictions between them are found by `config::conflict` afterwards.
 
 mod admin;
+mod balance;
 mod filter;
 mod headers;
 mod health;

@@ -3,15 +3,16 @@
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::raw::Kind;
 use crate::config::upstream::{
-    BalancePolicy, EndpointConfig, OutlierConfig, PoolConfig, Share, UpstreamConfig, UpstreamLimits,
+    EndpointConfig, OutlierConfig, PoolConfig, Share, UpstreamConfig, UpstreamLimits,
 };
 
+use super::balance::{BALANCE, KEY, balance};
 use super::health::{HEALTH, health};
 use super::text::endpoint_address;
 use super::{Named, TIMES};
 
-pub(super) const SCHEMAS: [&Schema; 7] =
-    [&UPSTREAM, &BALANCE, &ENDPOINT, &POOL, &LIMITS, &HEALTH, &OUTLIER];
+pub(super) const SCHEMAS: [&Schema; 8] =
+    [&UPSTREAM, &BALANCE, &KEY, &ENDPOINT, &POOL, &LIMITS, &HEALTH, &OUTLIER];
 
 /// One upstream.
 pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
@@ -43,34 +44,6 @@ pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
         upstream.outlier = outlier(&fields);
     }
     upstream
-}
-
-fn balance(value: &Value<'_>) -> Option<BalancePolicy> {
-    let fields = match value.kind() {
-        Kind::Text(_) => None,
-        _ => Some(value.table(&BALANCE)?),
-    };
-    let policy = match &fields {
-        Some(fields) => fields.required("policy", "policy = \"round_robin\"")?,
-        None => value.clone(),
-    };
-    let words = [
-        ("round_robin", BalancePolicy::RoundRobin),
-        ("least_request", BalancePolicy::LeastRequest { choices: 2 }),
-    ];
-    let policy = policy.word(&words, &POLICIES_LATER)?;
-    let choices = fields.as_ref().and_then(|fields| fields.value("choices"));
-    match (policy, choices) {
-        (BalancePolicy::LeastRequest { choices: default }, choices) => {
-            let choices = choices.and_then(|value| value.integer(2..=16)).unwrap_or(default);
-            Some(BalancePolicy::LeastRequest { choices })
-        }
-        (BalancePolicy::RoundRobin, Some(choices)) => {
-            choices.problem("has no effect with policy `round_robin`");
-            None
-        }
-        (BalancePolicy::RoundRobin, None) => Some(policy),
-    }
 }
 
 fn endpoints(value: &Value<'_>) -> Vec<EndpointConfig> {
@@ -164,12 +137,6 @@ const UPSTREAM: Schema = Schema {
     later: &["discover", "sticky", "proxy_protocol", "tls"],
 };
 
-const BALANCE: Schema = Schema {
-    path: "upstream.NAME.balance",
-    keys: &["policy", "choices"],
-    later: &["slow_start", "key"],
-};
-
 const ENDPOINT: Schema = Schema {
     path: "upstream.NAME.endpoints",
     keys: &["address", "weight", "backup"],
@@ -193,8 +160,5 @@ const OUTLIER: Schema = Schema {
     keys: &["consecutive_failures", "consecutive_5xx", "eject", "max_ejected"],
     later: &[],
 };
-
-const POLICIES_LATER: [&str; 8] =
-    ["random", "least_conn", "ewma", "first", "hash", "ketama", "maglev", "rendezvous"];
 
 const ENDPOINTS_MAX: usize = 4_096;

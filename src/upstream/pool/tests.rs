@@ -340,7 +340,7 @@ fn refused_connections_say_so_and_eject_the_endpoint() {
         assert_eq!((endpoint.connections(), endpoint.in_flight()), (0, 0));
         assert_eq!(endpoint.totals().connect_failures, 5);
         for _ in 0..10 {
-            assert_eq!(pool.pick(&mut Tried::new()), Ok(1));
+            assert_eq!(pool.pick(&mut Tried::new(), None), Ok(1));
         }
     });
 }
@@ -431,15 +431,15 @@ fn picks_respect_health_and_say_when_there_is_nothing() {
             let (_pools, pool) = opened(&config);
             let upstream = pool.upstream();
             let mut tried = Tried::new();
-            let mut order: Vec<_> = (0..3).map(|_| pool.pick(&mut tried).unwrap()).collect();
+            let mut order: Vec<_> = (0..3).map(|_| pool.pick(&mut tried, None).unwrap()).collect();
             assert_eq!(order.pop(), Some(2));
             order.sort_unstable();
             assert_eq!(order, [0, 1]);
             upstream.set_probe(0, Verdict::Fails, "refused", now());
             upstream.set_probe(1, Verdict::Fails, "refused", now());
-            assert_eq!(pool.pick(&mut Tried::new()), Ok(2));
+            assert_eq!(pool.pick(&mut Tried::new(), None), Ok(2));
             upstream.set_probe(2, Verdict::Fails, "refused", now());
-            assert_eq!(pool.pick(&mut Tried::new()), Err(NoneAvailable));
+            assert_eq!(pool.pick(&mut Tried::new(), None), Err(NoneAvailable));
         }
     });
 }
@@ -455,7 +455,7 @@ fn least_request_sees_what_is_lent() {
         let (_pools, pool) = opened(&config);
         let mut lent = Vec::new();
         for _ in 0..10 {
-            let index = pool.pick(&mut Tried::new()).unwrap();
+            let index = pool.pick(&mut Tried::new(), None).unwrap();
             lent.push(pool.lend(index, CONNECT).await.unwrap());
         }
         let in_flight = pool.upstream().endpoints.iter().map(|endpoint| endpoint.in_flight());
@@ -474,7 +474,7 @@ fn a_report_ejects_and_the_shard_brings_back() {
             assert_eq!(pool.report(0, Outcome::Malformed), None);
         }
         assert!(pool.report(0, Outcome::Malformed).is_some());
-        assert_eq!(pool.pick(&mut Tried::new()), Ok(1));
+        assert_eq!(pool.pick(&mut Tried::new(), None), Ok(1));
         until("its time is over", || pool.upstream().endpoints[0].is_available(now())).await;
     });
 }

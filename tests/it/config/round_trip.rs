@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ringway::config::{
     AccessFormat, AccessLog, Action, BalancePolicy, Buffers, Config, EndpointConfig, ErrorFormat,
-    FilterConfig, FilterKind, Forwarded, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver,
-    ListenerConfig, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe, RetryCause,
-    RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, UpstreamConfig, Variable, render,
+    FilterConfig, FilterKind, Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust,
+    IoDriver, ListenerConfig, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe,
+    RetryCause, RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, UpstreamConfig,
+    Variable, render,
 };
 
 use super::random::Random;
@@ -250,9 +251,7 @@ fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
         })
         .collect();
     let mut upstream = UpstreamConfig::new(format!("up_{index}"), endpoints);
-    if random.one_in(2) {
-        upstream.balance = BalancePolicy::LeastRequest { choices: random.between(2, 16) };
-    }
+    upstream.balance = balance(random);
     upstream.pool.idle_per_endpoint = random.between(0, 65_536);
     upstream.pool.idle_timeout = duration(random);
     upstream.pool.share = random.pick(&[Share::Steal, Share::Off]);
@@ -266,6 +265,27 @@ fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
     upstream.outlier.eject = duration(random);
     upstream.outlier.max_ejected = share(random);
     upstream
+}
+
+fn balance(random: &mut Random) -> BalancePolicy {
+    let key = match random.below(5) {
+        0 => HashKey::SourceIp,
+        1 => HashKey::Path,
+        2 => HashKey::Header("x-user".to_owned()),
+        3 => HashKey::Cookie("SID".to_owned()),
+        _ => HashKey::Query("user[]".to_owned()),
+    };
+    match random.below(9) {
+        0 => BalancePolicy::LeastRequest { choices: random.between(2, 16) },
+        1 => BalancePolicy::LeastConn,
+        2 => BalancePolicy::Random,
+        3 => BalancePolicy::First,
+        4 => BalancePolicy::Hash(key),
+        5 => BalancePolicy::Ketama(key),
+        6 => BalancePolicy::Maglev(key),
+        7 => BalancePolicy::Rendezvous(key),
+        _ => BalancePolicy::RoundRobin,
+    }
 }
 
 fn health(random: &mut Random) -> HealthConfig {
