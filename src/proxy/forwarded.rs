@@ -11,7 +11,7 @@ use crate::{
     config::Forwarded,
     protocol::http::{
         Name, RequestHead,
-        forwarded::{self, Element, append_forwarded, append_x_forwarded_for},
+        forwarded::{self, AddressText, Element, append_forwarded, append_x_forwarded_for},
     },
 };
 
@@ -74,15 +74,20 @@ pub(super) fn apply(req: &mut Request) -> Result<(), Error> {
 }
 
 fn x_forwarded(req: &mut Request, text: &mut String) -> Result<(), Error> {
-    join(req, Name::XForwardedFor, text);
-    append_x_forwarded_for(text, req.arrival.client.ip());
-    req.headers.set("X-Forwarded-For", &text)?;
+    let client = req.arrival.client.ip();
+    if req.headers.get_known(Name::XForwardedFor).is_none() {
+        req.headers.append_valid(Name::XForwardedFor, AddressText::new(client))?;
+    } else {
+        join(req, Name::XForwardedFor, text);
+        append_x_forwarded_for(text, client);
+        req.headers.set_known(Name::XForwardedFor, &text)?;
+    }
     if req.headers.get_known(Name::XForwardedProto).is_none() {
         let scheme = req.scheme().as_str();
-        req.headers.append("X-Forwarded-Proto", scheme)?;
+        req.headers.append_valid(Name::XForwardedProto, scheme)?;
     }
     if req.headers.get_known(Name::XForwardedHost).is_none() {
-        req.headers.append_copy("X-Forwarded-Host", Name::Host)?;
+        req.headers.append_copy(Name::XForwardedHost, Name::Host)?;
     }
     Ok(())
 }
@@ -91,7 +96,7 @@ fn rfc7239(req: &mut Request, text: &mut String) -> Result<(), Error> {
     join(req, Name::Forwarded, text);
     let host = req.headers.get_known(Name::Host).and_then(|host| std::str::from_utf8(host).ok());
     append_forwarded(text, req.arrival.client.ip(), host, req.scheme().as_str());
-    req.headers.set("Forwarded", &text)?;
+    req.headers.set_known(Name::Forwarded, &text)?;
     Ok(())
 }
 

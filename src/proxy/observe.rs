@@ -93,7 +93,7 @@ impl Record {
             client_ip: request.client_ip(),
             method: if trace.is_bare { b"" } else { request.method_str().as_bytes() },
             scheme: request.scheme().as_str(),
-            host: request.host().map(str::as_bytes),
+            host: request.host_bytes(),
             path: (!trace.is_bare).then(|| request.path_received().as_bytes()),
             query: request.query().map(str::as_bytes),
             version: if trace.is_bare { "" } else { request.version.as_str() },

@@ -3,7 +3,7 @@
 //! Read these before `http::strip_request_hops`, which removes the fields they stand on.
 
 use crate::protocol::http::chars::is_token_byte;
-use crate::protocol::http::list::{elements, lists};
+use crate::protocol::http::list::{Persistence, elements, lists};
 use crate::protocol::http::{Headers, Name, RequestHead, ResponseHead, Version};
 
 /// Whether the client wants the connection kept (RFC 9112 §9.3).
@@ -25,10 +25,12 @@ pub fn response_keeps_alive(head: &ResponseHead) -> bool {
 fn keeps_alive(headers: &Headers, version: Version) -> bool {
     let mut keeps = version == Version::Http11;
     for value in headers.get_all_known(Name::Connection) {
-        if lists(value, "close") {
-            return false;
+        match Persistence::of(value) {
+            Some(Persistence::Close) => return false,
+            Some(Persistence::KeepAlive) => keeps = true,
+            None if lists(value, "close") => return false,
+            None => keeps = keeps || lists(value, "keep-alive"),
         }
-        keeps = keeps || lists(value, "keep-alive");
     }
     keeps
 }

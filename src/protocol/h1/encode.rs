@@ -33,19 +33,9 @@ pub fn encode_request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(head.headers.get_known(Name::Host).unwrap_or(b""));
     out.extend_from_slice(b"\r\n");
-    let mut connection = Wishes::default();
-    for (id, name, value) in head.headers.iter_known() {
-        match id {
-            Name::Host => continue,
-            Name::Upgrade => connection.upgrade = true,
-            Name::Te => connection.te = true,
-            _ if is_written_by_us(id) => continue,
-            _ => {}
-        }
-        encode_field(name, value, out);
-    }
+    head.headers.write_lines(WRITTEN_BY_US | Name::Host.bit(), out);
     encode_framing(framing, out);
-    out.extend_from_slice(connection.line());
+    out.extend_from_slice(connection_line(&head.headers));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -66,17 +56,12 @@ pub fn encode_response(
     out.push(b' ');
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
-    let mut dated = false;
-    for (id, name, value) in head.headers.iter_known() {
-        if is_written_by_us(id) {
-            continue;
-        }
-        dated |= id == Name::Date;
-        encode_field(name, value, out);
-    }
-    if let (false, Some(date)) = (dated, date) {
+    head.headers.write_lines(WRITTEN_BY_US, out);
+    if let (None, Some(date)) = (head.headers.get_known(Name::Date), date) {
         debug_assert!(!date.contains(['\r', '\n']), "a date is one line");
-        encode_field(b"Date", date.as_bytes(), out);
+        for part in [&b"Date: "[..], date.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
     }
     if !head.status.is_informational() && head.status.code() != 204 {
         encode_framing(framing, out);
@@ -113,12 +98,8 @@ pub fn encode_chunk_end(out: &mut Vec<u8>) {
 /// Appends the last chunk and the trailers. Fields that may not be trailers aren't written.
 pub fn encode_last_chunk(trailers: Option<&Headers>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
-    for (id, name, value) in trailers.into_iter().flat_map(Headers::iter_known) {
-        if !is_written_by_us(id)
-            && !matches!(id, Name::Host | Name::Te | Name::Upgrade | Name::Trailer)
-        {
-            encode_field(name, value, out);
-        }
+    if let Some(trailers) = trailers {
+        trailers.write_lines(WRITTEN_BY_US | NEVER_TRAILERS, out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -135,15 +116,6 @@ fn encode_target(head: &RequestHead, out: &mut Vec<u8>) {
     }
 }
 
-#[inline]
-fn encode_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 fn encode_framing(framing: Framing, out: &mut Vec<u8>) {
     match framing {
         Framing::None | Framing::UntilClose => {}
@@ -157,32 +129,22 @@ fn encode_framing(framing: Framing, out: &mut Vec<u8>) {
 }
 
 /// Never copied from a head.
-#[inline]
-fn is_written_by_us(id: Name) -> bool {
-    matches!(
-        id,
-        Name::ContentLength
-            | Name::TransferEncoding
-            | Name::Connection
-            | Name::KeepAlive
-            | Name::ProxyConnection
-    )
-}
+const WRITTEN_BY_US: u64 = Name::ContentLength.bit()
+    | Name::TransferEncoding.bit()
+    | Name::Connection.bit()
+    | Name::KeepAlive.bit()
+    | Name::ProxyConnection.bit();
 
-/// Hop-by-hop fields in a request that Connection has to name.
-#[derive(Default)]
-struct Wishes {
-    upgrade: bool,
-    te: bool,
-}
+const NEVER_TRAILERS: u64 =
+    Name::Host.bit() | Name::Te.bit() | Name::Upgrade.bit() | Name::Trailer.bit();
 
-impl Wishes {
-    fn line(&self) -> &'static [u8] {
-        match (self.upgrade, self.te) {
-            (false, false) => b"",
-            (true, false) => b"Connection: upgrade\r\n",
-            (false, true) => b"Connection: TE\r\n",
-            (true, true) => b"Connection: upgrade, TE\r\n",
-        }
+/// The Connection line that names the hop-by-hop fields which a request's head still holds.
+fn connection_line(headers: &Headers) -> &'static [u8] {
+    let holds = |name| headers.get_known(name).is_some();
+    match (holds(Name::Upgrade), holds(Name::Te)) {
+        (false, false) => b"",
+        (true, false) => b"Connection: upgrade\r\n",
+        (false, true) => b"Connection: TE\r\n",
+        (true, true) => b"Connection: upgrade, TE\r\n",
     }
 }

@@ -7,8 +7,12 @@
 //! ```
 //! A line is taken only when it is whole, so reading goes on at a line's start however the wire
 //! cut it. Bad bytes are refused as soon as they are seen, not when the head is complete.
+//!
+//! Nearly every line is plain: a token, a colon, one space, visible ASCII and spaces, CRLF. Those
+//! are taken by [`plain_line`]; whatever it doesn't recognise, right or wrong, is [`line`]'s.
 
-use crate::protocol::http::chars::{is_token_byte, token_end, value_end};
+use crate::protocol::http::chars::{is_token_byte, plain_len, token_end, value_end};
+use crate::protocol::http::name_table::{Packed, WINDOW_BYTES};
 use crate::protocol::http::span::Span;
 use crate::protocol::http::{Headers, Name, SyntaxError};
 
@@ -25,32 +29,73 @@ pub(crate) enum Section {
 pub(crate) fn read_fields(
     bytes: &[u8],
     base: usize,
-    mut at: usize,
+    at: usize,
     fields_max: usize,
     headers: &mut Headers,
 ) -> Result<Section, SyntaxError> {
+    let mut at = at;
     loop {
-        match line(bytes, at)? {
-            Line::Field { name_end, value, next } => {
-                if headers.len() >= fields_max {
-                    return Err(SyntaxError::TooManyFields);
-                }
-                let name = bytes.get(at..name_end).unwrap_or(&[]);
-                let value = Span::new(value.start() - base, value.start() + value.len() - base);
-                headers.push_wire(Name::of(name), Span::new(at - base, name_end - base), value);
-                at = next;
-            }
-            Line::Partial => {
+        at = read_plain_lines(bytes, base, at, fields_max, headers)?;
+        match read_line(bytes, base, at, fields_max, headers)? {
+            Ok(next) => at = next,
+            Err(section) => {
                 copy(bytes, base, at, headers);
-                return Ok(Section::Incomplete { resume: at });
+                return Ok(section);
             }
-            Line::Empty => {
-                copy(bytes, base, at, headers);
-                return Ok(Section::Complete { end: at + 2 });
-            }
-            Line::Continued if at == base => return Err(SyntaxError::LeadingSpace),
-            Line::Continued => return Err(SyntaxError::Folded),
         }
+    }
+}
+
+/// Reads plain lines, a function of its own so that all it needs stays in registers; gives the
+/// start of the first line that isn't plain.
+#[inline(never)]
+fn read_plain_lines(
+    bytes: &[u8],
+    base: usize,
+    at: usize,
+    fields_max: usize,
+    headers: &mut Headers,
+) -> Result<usize, SyntaxError> {
+    let mut at = at;
+    // The empty line ends the section; it is looked for first because what follows isn't ours.
+    while bytes.get(at) != Some(&b'\r')
+        && let Some(plain) = plain_line(bytes, at)
+    {
+        if headers.len() >= fields_max {
+            return Err(SyntaxError::TooManyFields);
+        }
+        headers.push_line(plain.id, at - base, plain.name_len, plain.value_len);
+        at += plain.line_len;
+    }
+    Ok(at)
+}
+
+/// Reads any line: gives the start of the next, or what became of the section.
+#[inline(never)]
+fn read_line(
+    bytes: &[u8],
+    base: usize,
+    at: usize,
+    fields_max: usize,
+    headers: &mut Headers,
+) -> Result<Result<usize, Section>, SyntaxError> {
+    if bytes.get(at..at + 2) == Some(b"\r\n") {
+        return Ok(Err(Section::Complete { end: at + 2 }));
+    }
+    match line(bytes, at)? {
+        Line::Field { name_end, value, next } => {
+            if headers.len() >= fields_max {
+                return Err(SyntaxError::TooManyFields);
+            }
+            let name = bytes.get(at..name_end).unwrap_or(&[]);
+            let value = Span::new(value.start() - base, value.end() - base);
+            headers.push_wire(Name::of(name), Span::new(at - base, name_end - base), value);
+            Ok(Ok(next))
+        }
+        Line::Partial => Ok(Err(Section::Incomplete { resume: at })),
+        Line::Empty => Ok(Err(Section::Complete { end: at + 2 })),
+        Line::Continued if at == base => Err(SyntaxError::LeadingSpace),
+        Line::Continued => Err(SyntaxError::Folded),
     }
 }
 
@@ -59,6 +104,46 @@ pub(crate) fn read_fields(
 fn copy(bytes: &[u8], base: usize, end: usize, headers: &mut Headers) {
     let start = base + headers.arena().len();
     headers.extend_arena(bytes.get(start..end).unwrap_or(&[]));
+}
+
+/// A line of exactly `name: value CRLF`.
+struct PlainLine {
+    id: Name,
+    name_len: usize,
+    value_len: usize,
+    line_len: usize,
+}
+
+/// Reads the line at `at` if it is whole and plain; `None` says nothing about it.
+#[inline(always)]
+fn plain_line(bytes: &[u8], at: usize) -> Option<PlainLine> {
+    let rest = bytes.get(at..)?;
+    let (packed, name_len) = match rest.first_chunk() {
+        Some(window) => Packed::before_colon(window)?,
+        None => Packed::before_colon(&short_window(rest))?,
+    };
+    let id = packed.id();
+    if id == Name::Other && !packed.is_plain_token(name_len) {
+        return None;
+    }
+    let (before, value) = rest.get(name_len + 1..)?.split_first()?;
+    let value_len = plain_len(value);
+    let (value, end) = value.split_at_checked(value_len)?;
+    if *before != b' ' || *value.first()? == b' ' || *value.last()? == b' ' {
+        return None;
+    }
+    let line_len = name_len + 2 + value_len + 2;
+    end.starts_with(b"\r\n").then_some(PlainLine { id, name_len, value_len, line_len })
+}
+
+/// The last line of a head without a body may be shorter than a window.
+#[cold]
+fn short_window(rest: &[u8]) -> [u8; WINDOW_BYTES] {
+    let mut window = [0; WINDOW_BYTES];
+    if let Some(start) = window.get_mut(..rest.len()) {
+        start.copy_from_slice(rest);
+    }
+    window
 }
 
 /// One line of a field section.

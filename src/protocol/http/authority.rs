@@ -3,39 +3,42 @@
 //! Grammar only: nothing is resolved, decoded or lower-cased. Ports above 65535 are refused
 //! although the grammar would take any digits.
 
-use super::chars::byte_table;
+use super::chars::{byte_table, find_either};
 use std::net::Ipv6Addr;
 
 /// Whether `bytes` is a non-empty `uri-host [":" port]`: reg-name, IPv4 or bracketed literal.
 ///
 /// An empty port (`a:`) is what RFC 3986 §3.2.3 allows; userinfo is not a part of it.
 pub fn is_authority(bytes: &[u8]) -> bool {
-    let Some((host, port)) = split_bytes(bytes) else { return false };
+    let Some((host, port)) = at_port(bytes) else { return false };
     is_host(host) && port.is_none_or(|digits| digits.is_empty() || parse_port(digits).is_some())
 }
 
 /// Whether `bytes` is `uri-host ":" port` with a real port, as CONNECT wants it (RFC 9112 §3.2.3).
 pub fn is_connect_authority(bytes: &[u8]) -> bool {
-    split_bytes(bytes).is_some_and(|(host, port)| {
+    at_port(bytes).is_some_and(|(host, port)| {
         is_host(host) && port.and_then(parse_port).is_some_and(|port| port != 0)
     })
 }
 
 /// Host and port of a valid authority; the host keeps its brackets.
 pub fn split(authority: &str) -> (&str, Option<u16>) {
-    let end = match authority.rfind(']') {
-        Some(bracket) => bracket + 1,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, rest) = authority.split_at_checked(end).unwrap_or((authority, ""));
-    (host, rest.strip_prefix(':').and_then(|digits| parse_port(digits.as_bytes())))
+    let (host, port) = split_bytes(authority.as_bytes());
+    (authority.get(..host.len()).unwrap_or(authority), port)
+}
+
+/// [`split`] for bytes.
+pub(crate) fn split_bytes(authority: &[u8]) -> (&[u8], Option<u16>) {
+    let Some((host, port)) = at_port(authority) else { return (authority, None) };
+    (host, port.and_then(parse_port))
 }
 
 /// Splits at the colon before the port, leaving brackets alone.
-fn split_bytes(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+#[inline]
+fn at_port(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let host_end = match bytes.first()? {
         b'[' => memchr::memchr(b']', bytes)? + 1,
-        _ => memchr::memchr(b':', bytes).unwrap_or(bytes.len()),
+        _ => find_either(bytes, b':', b':'),
     };
     let (host, rest) = bytes.split_at_checked(host_end)?;
     match rest {

@@ -6,7 +6,7 @@
 
 /// Longest register walk: one `u64`.
 const LANES: usize = 8;
-const LOW: u64 = 0x0101_0101_0101_0101;
+pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// RFC 9110 §5.6.2.
@@ -51,7 +51,8 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
 /// A whole field value.
 #[inline]
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    value_end(bytes, 0) == bytes.len()
+    let plain = plain_len(bytes);
+    plain == bytes.len() || value_end(bytes, plain) == bytes.len()
 }
 
 /// Allowed in a request target as we take it: VCHAR but `#`.
@@ -78,6 +79,25 @@ pub(crate) fn value_end(bytes: &[u8], from: usize) -> usize {
     walk(bytes, from, |x| not_between(x, 0x20), is_value_byte)
 }
 
+/// Length of the run of visible ASCII and spaces that `bytes` begins with, which is all of a plain
+/// field value. HTAB and obs-text end it.
+#[inline(always)]
+pub(crate) fn plain_len(bytes: &[u8]) -> usize {
+    scan(bytes, |x| not_between(x, 0x20))
+}
+
+/// Length of the run of visible ASCII without `?` and `#` that `bytes` begins with.
+#[inline(always)]
+pub(crate) fn path_len(bytes: &[u8]) -> usize {
+    scan(bytes, |x| not_between(x, 0x21) | equal(x, b'?') | equal(x, b'#'))
+}
+
+/// Index of the lowest lane whose high bit is set.
+#[inline(always)]
+pub(crate) const fn lane(found: u64) -> usize {
+    (found.trailing_zeros() / 8) as usize
+}
+
 /// Index of the first byte at or after `from` that is no visible ASCII; `bytes.len()` if none.
 #[inline]
 pub(crate) fn visible_end(bytes: &[u8], from: usize) -> usize {
@@ -85,9 +105,33 @@ pub(crate) fn visible_end(bytes: &[u8], from: usize) -> usize {
 }
 
 /// Index of the first `a` or `b`; `bytes.len()` if none. For short texts: no call, no set-up.
-#[inline]
+#[inline(always)]
 pub(crate) fn find_either(bytes: &[u8], a: u8, b: u8) -> usize {
-    walk(bytes, 0, |x| equal(x, a) | equal(x, b), |byte| byte != a && byte != b)
+    scan(bytes, |x| equal(x, a) | equal(x, b))
+}
+
+/// Index of the first lane that `stop` finds; `bytes.len()` if none. The lowest lane that `stop`
+/// finds must be exact.
+#[inline(always)]
+fn scan(bytes: &[u8], stop: impl Fn(u64) -> u64) -> usize {
+    let (words, rest) = bytes.as_chunks::<LANES>();
+    let mut at = 0;
+    for word in words {
+        let found = stop(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + lane(found);
+        }
+        at += LANES;
+    }
+    if rest.is_empty() {
+        return at;
+    }
+    // What is left, zeros behind it: out of the last eight bytes if there are so many.
+    let word = match bytes.last_chunk::<LANES>() {
+        Some(last) => u64::from_le_bytes(*last) >> (8 * (LANES - rest.len())),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    (at + lane(stop(word))).min(bytes.len())
 }
 
 /// Walks over bytes that `keep` holds: eight at a time while `stop` finds nothing among them,
@@ -104,9 +148,8 @@ fn walk(bytes: &[u8], from: usize, stop: impl Fn(u64) -> u64, keep: impl Fn(u8) 
             rest = tail;
             continue;
         }
-        let lane = (found.trailing_zeros() / 8) as usize;
-        at += lane;
-        rest = rest.get(lane..).unwrap_or(&[]);
+        at += lane(found);
+        rest = rest.get(lane(found)..).unwrap_or(&[]);
         // A short run of what only `keep` knows; bounded, so that its bytes are read once.
         for _ in 0..LANES {
             match rest.split_first() {
@@ -130,7 +173,7 @@ const fn not_between(x: u64, low: u8) -> u64 {
 
 /// High bit of each lane that holds `byte`; false hits only above a true one.
 #[inline(always)]
-const fn equal(x: u64, byte: u8) -> u64 {
+pub(crate) const fn equal(x: u64, byte: u8) -> u64 {
     let y = x ^ (LOW * byte as u64);
     y.wrapping_sub(LOW) & !y & HIGH
 }
@@ -144,6 +187,16 @@ const fn not_letter_or_dash(x: u64) -> u64 {
     let above_z = lower + LOW * (0x7f - b'z' as u64);
     let not_dash = ((x ^ (LOW * b'-' as u64)) & !HIGH) + LOW * 0x7f;
     (((!from_a | above_z) & not_dash) | x) & HIGH
+}
+
+/// High bit of each lane that holds neither an ASCII letter nor a digit nor `-`. Exact, like
+/// [`not_letter_or_dash`].
+#[inline(always)]
+pub(crate) const fn not_name(x: u64) -> u64 {
+    let seven = x & !HIGH;
+    let from_0 = seven + LOW * (0x80 - b'0' as u64);
+    let above_9 = seven + LOW * (0x7f - b'9' as u64);
+    not_letter_or_dash(x) & (!from_0 | above_9 | x)
 }
 
 /// Whether `bytes` is `lower` in any case, for `lower` of lower-case letters and `-` only.
@@ -196,6 +249,10 @@ mod tests {
                 );
                 let visible = byte > 0x20 && byte < 0x7f;
                 assert_eq!(visible_end(&text, 0), expected(visible), "visible {byte:#x} at {at}");
+                let plain = visible || byte == b' ';
+                assert_eq!(plain_len(&text), expected(plain), "plain {byte:#x} at {at}");
+                let path = visible && byte != b'?' && byte != b'#';
+                assert_eq!(path_len(&text), expected(path), "path {byte:#x} at {at}");
                 assert_eq!(
                     token_end(&text, 0),
                     expected(is_token_byte(byte)),
@@ -226,7 +283,15 @@ mod tests {
             let plain = |keep: fn(u8) -> bool, from: usize| {
                 text[from..].iter().position(|&b| !keep(b)).map_or(text.len(), |at| from + at)
             };
-            let from = round % 9;
+            let from = round % 34;
+            let of_rest = |keep: fn(u8) -> bool| plain(keep, from) - from;
+            assert_eq!(plain_len(&text[from..]), of_rest(|b| matches!(b, 0x20..=0x7e)), "{text:?}");
+            assert_eq!(
+                path_len(&text[from..]),
+                of_rest(|b| matches!(b, 0x21..=0x7e) && b != b'?' && b != b'#'),
+                "{text:?}"
+            );
+            assert_eq!(is_value(&text[from..]), plain(is_value_byte, from) == 33, "{text:?}");
             assert_eq!(value_end(&text, from), plain(is_value_byte, from), "{text:?}");
             assert_eq!(token_end(&text, from), plain(is_token_byte, from), "{text:?}");
             assert_eq!(visible_end(&text, from), plain(|b| b > 0x20 && b < 0x7f, from), "{text:?}");

@@ -6,6 +6,7 @@
 
 use super::chars::{is_token_byte, trim};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The client's address: from the right, the first that isn't trusted; the leftmost if all are.
@@ -101,26 +102,79 @@ pub fn unquoted(value: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// An address as X-Forwarded-For holds it, in place: IPv4-mapped IPv6 is written as IPv4.
+#[derive(Debug, Clone, Copy)]
+pub struct AddressText {
+    bytes: [u8; ADDRESS_BYTES_MAX],
+    len: usize,
+}
+
+/// The longest text of an IPv6 address.
+const ADDRESS_BYTES_MAX: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
+
+impl AddressText {
+    /// Writes `address`, for IPv4 without the formatter: this is done for every request.
+    pub fn new(address: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; ADDRESS_BYTES_MAX], len: 0 };
+        match address.to_canonical() {
+            IpAddr::V4(address) => text.push_v4(address),
+            IpAddr::V6(address) => {
+                let mut rest = text.bytes.as_mut_slice();
+                // Can't fail: an address's text has no zone and fits.
+                if write!(rest, "{address}").is_ok() {
+                    text.len = ADDRESS_BYTES_MAX - rest.len();
+                }
+            }
+        }
+        text
+    }
+
+    fn push_v4(&mut self, address: Ipv4Addr) {
+        for octet in address.octets() {
+            let (text, len) = DOTTED.get(usize::from(octet)).copied().unwrap_or_default();
+            if let Some(place) = self.bytes.get_mut(self.len..self.len + text.len()) {
+                place.copy_from_slice(&text);
+                self.len += usize::from(len);
+            }
+        }
+        // Without the last dot.
+        self.len -= 1;
+    }
+}
+
+/// Every octet's digits and a dot, and how many bytes these are.
+const DOTTED: [([u8; 4], u8); 256] = dotted();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn dotted() -> [([u8; 4], u8); 256] {
+    let mut table = [([0; 4], 0); 256];
+    let mut octet = 0u8;
+    loop {
+        let (a, b, c) = (b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10);
+        table[octet as usize] = match octet {
+            0..10 => ([c, b'.', 0, 0], 2),
+            10..100 => ([b, c, b'.', 0], 3),
+            100.. => ([a, b, c, b'.'], 4),
+        };
+        if octet == u8::MAX {
+            return table;
+        }
+        octet += 1;
+    }
+}
+
+impl AsRef<[u8]> for AddressText {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
 /// Appends `address` to the X-Forwarded-For `text` (comma first unless it is empty).
 pub fn append_x_forwarded_for(text: &mut String, address: IpAddr) {
     if !text.is_empty() {
         text.push_str(", ");
     }
-    match address.to_canonical() {
-        IpAddr::V4(address) => push_v4(text, address),
-        // Writing to a String can't fail.
-        IpAddr::V6(address) => drop(write!(text, "{address}")),
-    }
-}
-
-/// As `Display` does, without the formatter: this is written for every request.
-fn push_v4(text: &mut String, address: Ipv4Addr) {
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            text.push('.');
-        }
-        text.push_str(itoa::Buffer::new().format(octet));
-    }
+    text.extend(AddressText::new(address).as_ref().iter().map(|&byte| char::from(byte)));
 }
 
 /// Appends our element to the Forwarded `text`: `for=…;host=…;proto=…`.
@@ -353,6 +407,19 @@ mod tests {
         assert_eq!(text, expected);
         let found: Vec<_> = forwarded_for([text.as_bytes()].into_iter()).collect();
         assert_eq!(found, ["192.0.2.2", "192.0.2.1", "2001:db8::1"].map(|a| Some(ip(a))));
+        for address in
+            ["0.0.0.0", "1.20.100.255", "2001:db8::", "::ffff:1.2.3.4", "1:2:3:4:5:6:7:8"]
+        {
+            let expected = ip(address).to_canonical().to_string();
+            assert_eq!(AddressText::new(ip(address)).as_ref(), expected.as_bytes());
+        }
+        for octet in 0..=255 {
+            let address = Ipv4Addr::new(octet, 9, octet, octet);
+            let text = AddressText::new(address.into());
+            assert_eq!(text.as_ref(), address.to_string().as_bytes());
+        }
+        let longest = "fd00:1111:2222:3333:4444:5555:6666:7777";
+        assert_eq!(AddressText::new(ip(longest)).as_ref(), longest.as_bytes());
         let mut text = String::new();
         append_x_forwarded_for(&mut text, ip("2001:db8::1"));
         append_x_forwarded_for(&mut text, ip("::ffff:192.0.2.2"));

@@ -1,13 +1,17 @@
 //! The fields of one message: an arena of bytes and ranges into it, in wire order.
 //!
 //! ```text
-//!   arena   Host: a.example\r\nAccept: */*\r\n\r\n  new-value ...
-//!           ^name ^value       ^name   ^value       ^ set() and append() write at the end
+//!   arena   Host: a.example\r\nAccept: */*\r\nX-Request-Id: 7\r\n ...
+//!           ^name ^value       ^name   ^value ^ set() and append() write at the end
 //!   fields  [Host, alive] [Accept, alive] ...          (removed fields stay, dead)
 //! ```
-//! The parser copies a whole field section at once and pushes ranges; edits append. Names keep
-//! the spelling that they came with and compare ignoring case. Doesn't know framing: a
-//! Content-Length set here is never written to the wire (see `h1::encode_request`).
+//! The parser copies a whole field section at once and pushes ranges; edits append. A field whose
+//! bytes in the arena are just what the encoder would write is marked as a line, and neighbouring
+//! lines are written by one copy. Names keep the spelling that they came with and compare ignoring
+//! case. Doesn't know framing: a Content-Length set here is never written to the wire (see
+//! `h1::encode_request`).
+
+use std::ops::Range;
 
 use super::chars::{is_token, is_value, trim};
 use super::list::elements;
@@ -21,7 +25,7 @@ pub const FIELDS_MAX: usize = 256;
 pub const HEADERS_BYTES_MAX: usize = 64 * 1024;
 
 /// The fields of a message. [`Headers::clear`] keeps capacity: a reused one doesn't allocate.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Headers {
     arena: Vec<u8>,
     fields: Vec<Field>,
@@ -30,7 +34,15 @@ pub struct Headers {
     /// The names that were ever pushed, as [`Name::bit`]s: most questions about known names are
     /// answered "none" without a look at the fields.
     seen: u64,
+    /// Those of `seen` that were pushed more than once.
+    repeated: u64,
+    /// By name, the place of the first field that had it; means nothing for names not in `seen`,
+    /// so it needs no clearing.
+    first: [u8; Name::ALL.len() + 1],
 }
+
+/// A place fits [`Headers::first`].
+const _: () = assert!(FIELDS_MAX <= 256);
 
 #[derive(Debug, Clone, Copy)]
 struct Field {
@@ -38,12 +50,38 @@ struct Field {
     value: Span,
     id: Name,
     alive: bool,
+    /// The arena holds `name: value CRLF` in one piece: the value begins two bytes after the name.
+    is_line: bool,
+}
+
+impl Field {
+    /// Where its line ends in the arena, if it is one.
+    #[inline]
+    fn line_end(&self) -> usize {
+        self.value.end() + CRLF.len()
+    }
+}
+
+const COLON_SPACE: &[u8] = b": ";
+const CRLF: &[u8] = b"\r\n";
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Headers {
     /// No fields, no allocation.
     pub const fn new() -> Self {
-        Self { arena: Vec::new(), fields: Vec::new(), dead: 0, seen: 0 }
+        Self {
+            arena: Vec::new(),
+            fields: Vec::new(),
+            dead: 0,
+            seen: 0,
+            repeated: 0,
+            first: [0; Name::ALL.len() + 1],
+        }
     }
 
     /// Forgets all fields and keeps the memory.
@@ -53,6 +91,7 @@ impl Headers {
         self.fields.clear();
         self.dead = 0;
         self.seen = 0;
+        self.repeated = 0;
     }
 
     /// How many fields there are; lines of the same name count one each.
@@ -98,20 +137,17 @@ impl Headers {
         self.fields.iter().filter(move |f| self.is(f, id, name)).map(|f| f.value.of(&self.arena))
     }
 
-    /// The first value of a known name: an integer compare a field.
+    /// The first value of a known name; no search unless that was removed.
     #[inline]
     pub fn get_known(&self, name: Name) -> Option<&[u8]> {
         self.get_all_known(name).next()
     }
 
-    /// All values of a known name.
+    /// All values of a known name; no search unless the name came more than once.
     #[inline]
-    pub fn get_all_known(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        let fields = if self.may_hold(name.bit()) && name != Name::Other {
-            self.fields.as_slice()
-        } else {
-            &[]
-        };
+    pub fn get_all_known(&self, name: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let range = if name == Name::Other { 0..0 } else { self.places(name) };
+        let fields = self.fields.get(range).unwrap_or(&[]);
         fields.iter().filter(move |f| f.alive && f.id == name).map(|f| f.value.of(&self.arena))
     }
 
@@ -146,14 +182,17 @@ impl Headers {
                 bytes.copy_from_slice(value);
             }
             span
+        } else if self.arena.len() + value.len() > HEADERS_BYTES_MAX {
+            return Err(FieldError::TooLarge);
         } else {
-            self.push_bytes(value)?
+            self.push_bytes(value)
         };
         for at in place..self.fields.len() {
             let same = self.fields.get(at).is_some_and(|f| self.is(f, id, name));
             if let (true, Some(field)) = (same, self.fields.get_mut(at)) {
                 if at == place {
                     field.value = span;
+                    field.is_line &= span == old;
                 } else {
                     field.alive = false;
                     self.dead += 1;
@@ -163,24 +202,35 @@ impl Headers {
         Ok(())
     }
 
+    /// Like [`Headers::set`] for a known name, which is cheaper: only the value is looked at, and
+    /// where there is no such field yet nothing is searched.
+    ///
+    /// # Errors
+    /// [`FieldError`], and [`FieldError::NameInvalid`] for [`Name::Other`]; nothing has changed then.
+    pub fn set_known(&mut self, name: Name, value: impl AsRef<[u8]>) -> Result<(), FieldError> {
+        if self.may_hold(name.bit()) {
+            return self.set(name, value);
+        }
+        self.append_known(name, value)
+    }
+
     /// Adds a field `name` with the first value of the field `of`; false if there is none.
     ///
     /// # Errors
-    /// [`FieldError`]; nothing has changed then.
-    pub fn append_copy(&mut self, name: impl AsRef<[u8]>, of: Name) -> Result<bool, FieldError> {
+    /// [`FieldError`], and [`FieldError::NameInvalid`] for [`Name::Other`]; nothing has changed then.
+    pub fn append_copy(&mut self, name: Name, of: Name) -> Result<bool, FieldError> {
         let found = self.fields.iter().find(|field| field.alive && field.id == of);
-        let Some(value) = found.map(|field| field.value) else { return Ok(false) };
-        self.append(name, "")?;
+        let Some(source) = found.map(|field| field.value) else { return Ok(false) };
+        if name == Name::Other {
+            return Err(FieldError::NameInvalid);
+        }
+        let line_start = name.line_start().as_bytes();
+        self.make_room(line_start.len() + source.len() + CRLF.len())?;
         let start = self.arena.len();
-        let range = value.start()..value.start() + value.len();
-        if start + value.len() > HEADERS_BYTES_MAX || range.end > start {
-            self.fields.pop();
-            return Err(FieldError::TooLarge);
-        }
-        self.arena.extend_from_within(range);
-        if let Some(field) = self.fields.last_mut() {
-            field.value = Span::new(start, start + value.len());
-        }
+        self.arena.extend_from_slice(line_start);
+        self.arena.extend_from_within(source.start()..source.end());
+        self.arena.extend_from_slice(CRLF);
+        self.push_line(name, start, line_start.len() - COLON_SPACE.len(), source.len());
         Ok(true)
     }
 
@@ -193,27 +243,59 @@ impl Headers {
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<(), FieldError> {
-        let (name, value) = (name.as_ref(), trim(value.as_ref()));
-        if !is_token(name) {
+        let name = name.as_ref();
+        let id = Name::of(name);
+        // A known name is a token.
+        if id == Name::Other && !is_token(name) {
             return Err(FieldError::NameInvalid);
         }
+        let value = trim(value.as_ref());
         if !is_value(value) {
             return Err(FieldError::ValueInvalid);
         }
-        if self.arena.len() + name.len() + value.len() > HEADERS_BYTES_MAX {
-            return Err(FieldError::TooLarge);
+        self.make_room(name.len() + COLON_SPACE.len() + value.len() + CRLF.len())?;
+        let start = self.arena.len();
+        for part in [name, COLON_SPACE, value, CRLF] {
+            self.arena.extend_from_slice(part);
         }
-        if self.fields.len() >= FIELDS_MAX {
-            self.fields.retain(|f| f.alive);
-            self.dead = 0;
-            if self.fields.len() >= FIELDS_MAX {
-                return Err(FieldError::TooMany);
-            }
+        self.push_line(id, start, name.len(), value.len());
+        Ok(())
+    }
+
+    /// Like [`Headers::append`] for a known name, which is cheaper: only the value is looked at.
+    ///
+    /// # Errors
+    /// [`FieldError`], and [`FieldError::NameInvalid`] for [`Name::Other`]; nothing has changed then.
+    pub fn append_known(&mut self, name: Name, value: impl AsRef<[u8]>) -> Result<(), FieldError> {
+        let value = trim(value.as_ref());
+        if !is_value(value) {
+            return Err(FieldError::ValueInvalid);
         }
-        let id = Name::of(name);
-        let (name, value) = (self.push_bytes(name)?, self.push_bytes(value)?);
-        self.seen |= id.bit();
-        self.fields.push(Field { name, value, id, alive: true });
+        self.append_valid(name, value)
+    }
+
+    /// Like [`Headers::append_known`] for a value that is valid by construction: an address, a
+    /// scheme, a number.
+    ///
+    /// # Errors
+    /// As [`Headers::append_known`], but for the value.
+    pub(crate) fn append_valid(
+        &mut self,
+        name: Name,
+        value: impl AsRef<[u8]>,
+    ) -> Result<(), FieldError> {
+        let value = value.as_ref();
+        debug_assert!(is_value(value) && trim(value) == value, "checked by whoever made it");
+        if name == Name::Other {
+            return Err(FieldError::NameInvalid);
+        }
+        let line_start = name.line_start().as_bytes();
+        self.make_room(line_start.len() + value.len() + CRLF.len())?;
+        let start = self.arena.len();
+        self.arena.extend_from_slice(line_start);
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(CRLF);
+        self.push_line(name, start, line_start.len() - COLON_SPACE.len(), value.len());
         Ok(())
     }
 
@@ -229,10 +311,18 @@ impl Headers {
     /// Removes all fields of a known name.
     #[inline]
     pub fn remove_known(&mut self, name: Name) -> usize {
-        if name == Name::Other || !self.may_hold(name.bit()) {
+        if name == Name::Other {
             return 0;
         }
-        self.kill(|field, _| field.id == name)
+        let before = self.dead;
+        let range = self.places(name);
+        for field in self.fields.get_mut(range).unwrap_or(&mut []) {
+            if field.alive && field.id == name {
+                field.alive = false;
+                self.dead += 1;
+            }
+        }
+        self.dead - before
     }
 
     /// Keeps the fields for which `keep(name, value)` holds.
@@ -246,11 +336,13 @@ impl Headers {
         self.seen & names != 0
     }
 
-    /// Removes the fields of all `names` ([`Name::bit`]s) in one pass.
+    /// Removes the fields of all `names` ([`Name::bit`]s). Usually there is one at most.
     #[inline]
     pub(crate) fn remove_set(&mut self, names: u64) {
-        if self.may_hold(names) {
-            self.kill(|field, _| field.id.bit() & names != 0);
+        let mut left = self.seen & names;
+        while let Some(&name) = Name::ALL.get(left.trailing_zeros() as usize) {
+            self.remove_known(name);
+            left &= left - 1;
         }
     }
 
@@ -279,11 +371,47 @@ impl Headers {
         }
     }
 
-    /// The parser's entry: bytes are the wire's, already checked.
+    /// The parser's entry for any field line: bytes are the wire's, already checked.
     #[inline]
     pub(crate) fn push_wire(&mut self, id: Name, name: Span, value: Span) {
-        self.seen |= id.bit();
-        self.fields.push(Field { name, value, id, alive: true });
+        self.push(Field { name, value, id, alive: true, is_line: false });
+    }
+
+    /// The parser's entry for a line of exactly `name: value CRLF` at `start` of the arena.
+    #[inline]
+    pub(crate) fn push_line(&mut self, id: Name, start: usize, name_len: usize, value_len: usize) {
+        let name_end = start + name_len;
+        let value_start = name_end + COLON_SPACE.len();
+        let (name, value) =
+            (Span::new(start, name_end), Span::new(value_start, value_start + value_len));
+        self.push(Field { name, value, id, alive: true, is_line: true });
+    }
+
+    /// Appends the lines of all fields but those of the names `except` ([`Name::bit`]s) to `out`.
+    pub(crate) fn write_lines(&self, except: u64, out: &mut Vec<u8>) {
+        out.reserve(self.arena.len());
+        // Bytes of the arena that are lines to write; grows while the next field follows directly.
+        let (mut start, mut end) = (0, 0);
+        for field in &self.fields {
+            if !field.alive || field.id.bit() & except != 0 {
+                continue;
+            }
+            if field.is_line && field.name.start() == end {
+                end = field.line_end();
+                continue;
+            }
+            out.extend_from_slice(self.arena.get(start..end).unwrap_or(&[]));
+            if field.is_line {
+                (start, end) = (field.name.start(), field.line_end());
+                continue;
+            }
+            (start, end) = (0, 0);
+            for part in [field.name.of(&self.arena), COLON_SPACE, field.value.of(&self.arena), CRLF]
+            {
+                out.extend_from_slice(part);
+            }
+        }
+        out.extend_from_slice(self.arena.get(start..end).unwrap_or(&[]));
     }
 
     /// The parser copies what it has read so far; ranges pushed before point into it.
@@ -296,6 +424,38 @@ impl Headers {
     #[inline]
     pub(crate) fn arena(&self) -> &[u8] {
         &self.arena
+    }
+
+    #[inline]
+    fn push(&mut self, field: Field) {
+        let place = self.fields.len();
+        self.fields.push(field);
+        self.note(field.id, place);
+    }
+
+    /// Notes in the index that a field `id` stands at `place`.
+    #[inline]
+    fn note(&mut self, id: Name, place: usize) {
+        let bit = id.bit();
+        if self.seen & bit != 0 {
+            self.repeated |= bit;
+            return;
+        }
+        self.seen |= bit;
+        if let (Some(first), Ok(place)) = (self.first.get_mut(id as usize), u8::try_from(place)) {
+            *first = place;
+        }
+    }
+
+    /// Where fields `name` can be.
+    #[inline]
+    fn places(&self, name: Name) -> Range<usize> {
+        if !self.may_hold(name.bit()) {
+            return 0..0;
+        }
+        let first = self.first.get(name as usize).map_or(0, |&place| usize::from(place));
+        let end = if self.repeated & name.bit() == 0 { first + 1 } else { self.fields.len() };
+        first..end
     }
 
     fn is(&self, field: &Field, id: Name, name: &[u8]) -> bool {
@@ -315,13 +475,38 @@ impl Headers {
         self.dead - before
     }
 
-    fn push_bytes(&mut self, bytes: &[u8]) -> Result<Span, FieldError> {
-        let start = self.arena.len();
-        if start + bytes.len() > HEADERS_BYTES_MAX {
+    /// Forgets removed fields for good, to make room for others.
+    #[cold]
+    fn drop_dead(&mut self) {
+        self.fields.retain(|f| f.alive);
+        (self.dead, self.seen, self.repeated) = (0, 0, 0);
+        for place in 0..self.fields.len() {
+            if let Some(id) = self.fields.get(place).map(|field| field.id) {
+                self.note(id, place);
+            }
+        }
+    }
+
+    /// Makes sure that one more field with a line of `len` bytes stays within the limits.
+    #[inline]
+    fn make_room(&mut self, len: usize) -> Result<(), FieldError> {
+        if self.fields.len() >= FIELDS_MAX {
+            self.drop_dead();
+            if self.fields.len() >= FIELDS_MAX {
+                return Err(FieldError::TooMany);
+            }
+        }
+        if self.arena.len() + len > HEADERS_BYTES_MAX {
             return Err(FieldError::TooLarge);
         }
+        self.arena.reserve(len);
+        Ok(())
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        Ok(Span::new(start, start + bytes.len()))
+        Span::new(start, start + bytes.len())
     }
 }
 
@@ -396,6 +581,66 @@ mod tests {
         h.append("Y", "1").unwrap();
         assert_eq!(lines(&h), ["Y: 1"]);
         assert_eq!(h.append("Y", vec![b'a'; HEADERS_BYTES_MAX]), Err(FieldError::TooLarge));
+    }
+
+    /// The index of known names holds through removals, repeats and the room that is made.
+    #[test]
+    fn known_names_are_found_whatever_happened_before() {
+        let mut h = Headers::new();
+        let known = |h: &Headers| {
+            let values =
+                h.get_all_known(Name::Via).map(|v| String::from_utf8_lossy(v).into_owned());
+            values.collect::<Vec<_>>()
+        };
+        h.append("X", "0").unwrap();
+        h.append_known(Name::Via, "1").unwrap();
+        assert_eq!((known(&h), h.get_known(Name::Date)), (vec!["1".to_owned()], None));
+        assert_eq!(h.remove_known(Name::Via), 1);
+        assert!(known(&h).is_empty());
+        for value in ["2", "3"] {
+            h.append("VIA", value).unwrap();
+        }
+        assert_eq!(known(&h), ["2", "3"]);
+        for _ in h.fields.len()..FIELDS_MAX {
+            h.append("X", "1").unwrap();
+        }
+        h.append_known(Name::Date, "now").unwrap();
+        assert_eq!(
+            (known(&h), h.get_known(Name::Date)),
+            (vec!["2".into(), "3".into()], Some(&b"now"[..]))
+        );
+        h.set_known(Name::Via, "4").unwrap();
+        assert_eq!(known(&h), ["4"]);
+        assert_eq!(h.append_known(Name::Other, "4"), Err(FieldError::NameInvalid));
+        assert_eq!(h.append_copy(Name::XForwardedHost, Name::Host), Ok(false));
+        assert_eq!(h.append_copy(Name::XForwardedHost, Name::Via), Ok(true));
+        assert_eq!(h.get("x-forwarded-host"), Some(&b"4"[..]));
+    }
+
+    /// What is written is what iterating gives, line for line, whether copied in one piece or not.
+    #[test]
+    fn lines_are_written_as_they_are() {
+        let mut h = Headers::new();
+        for (n, v) in [("A", "1"), ("Cookie", ""), ("b", "3"), ("Via", "4"), ("c", "5"), ("d", "6")]
+        {
+            h.append(n, v).unwrap();
+        }
+        let written = |h: &Headers, except| {
+            let mut out = Vec::new();
+            h.write_lines(except, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(&h, 0), "A: 1\r\nCookie: \r\nb: 3\r\nVia: 4\r\nc: 5\r\nd: 6\r\n");
+        h.set("a", "longer").unwrap();
+        h.set("b", "").unwrap();
+        h.set("d", "7").unwrap();
+        h.remove("c");
+        h.append("e", "8").unwrap();
+        assert_eq!(
+            written(&h, Name::Via.bit()),
+            "A: longer\r\nCookie: \r\nb: \r\nd: 7\r\ne: 8\r\n"
+        );
+        assert_eq!(written(&h, !0), "");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! framing *before* calling these: afterwards the fields are gone. What the next connection needs
 //! of them, the encoder writes itself.
 
-use super::list::{elements, lists};
+use super::list::{Persistence, elements, lists};
 use super::{Headers, Name, RequestError};
 
 /// Strips a request of its hop-by-hop fields and of those that Connection names.
@@ -54,6 +54,9 @@ enum Named {
 fn named_fields(headers: &Headers) -> Named {
     let mut named = Named::Nothing;
     for value in headers.get_all_known(Name::Connection) {
+        if Persistence::of(value).is_some() {
+            continue;
+        }
         for option in elements(value) {
             let id = Name::of(option);
             if id.bit() & END_TO_END != 0 {

@@ -21,6 +21,7 @@ mod hop;
 pub(crate) mod list;
 mod method;
 mod name;
+pub(crate) mod name_table;
 mod request;
 mod response;
 pub(crate) mod span;

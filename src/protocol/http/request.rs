@@ -160,19 +160,25 @@ impl RequestHead {
     /// host as `a.example`, and routes must not be dodged by it). Case as it came.
     #[inline]
     pub fn host(&self) -> Option<&str> {
-        let (host, _) = authority::split(self.authority()?);
-        Some(host.strip_suffix('.').unwrap_or(host))
+        std::str::from_utf8(self.host_bytes()?).ok()
+    }
+
+    /// [`RequestHead::host`] for those who compare or copy it only, which is cheaper.
+    #[inline]
+    pub fn host_bytes(&self) -> Option<&[u8]> {
+        let (host, _) = authority::split_bytes(self.headers.get_known(Name::Host)?);
+        Some(host.strip_suffix(b".").unwrap_or(host))
     }
 
     /// The authority's port.
     pub fn port(&self) -> Option<u16> {
-        authority::split(self.authority()?).1
+        authority::split_bytes(self.headers.get_known(Name::Host)?).1
     }
 
     /// Whether [`RequestHead::host`] is `host`, ignoring case.
     #[inline]
     pub fn host_is(&self, host: &str) -> bool {
-        self.host().is_some_and(|own| own.eq_ignore_ascii_case(host))
+        self.host_bytes().is_some_and(|own| own.eq_ignore_ascii_case(host.as_bytes()))
     }
 
     /// Sets a method by its token.
@@ -251,11 +257,11 @@ impl RequestHead {
 
     /// The parser's entry: `line` is everything before the first field, spans are into it.
     #[inline]
-    pub(crate) fn begin(&mut self, line: &str, version: Version, parts: Parts) {
+    pub(crate) fn begin(&mut self, line: &str, version: Version, method: Method, parts: Parts) {
         self.line.clear();
         self.line.push_str(line);
         self.version = version;
-        self.method = Method::from_token(parts.method.of_str(line).as_bytes());
+        self.method = method;
         self.parts = parts;
     }
 

@@ -28,6 +28,12 @@ impl Span {
         (self.end - self.start) as usize
     }
 
+    /// Where it ends.
+    #[inline]
+    pub(crate) fn end(self) -> usize {
+        self.end as usize
+    }
+
     /// Where it starts.
     #[inline]
     pub(crate) fn start(self) -> usize {

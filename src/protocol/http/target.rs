@@ -7,10 +7,16 @@ use super::request::Parts;
 use super::span::Span;
 use super::{Form, Method, RequestError, Scheme, authority};
 
-/// The parts of `line`'s `target`; its bytes are known to be visible ASCII.
-pub(crate) fn read(line: &str, method: Span, target: Span) -> Result<Parts, RequestError> {
+/// The parts of `line`'s `target`; its bytes are known to be visible ASCII, and the first `?` or
+/// `#` of it, or its end, to be at `question`.
+pub(crate) fn read(
+    line: &str,
+    verb: Method,
+    method: Span,
+    target: Span,
+    question: usize,
+) -> Result<Parts, RequestError> {
     let text = target.of_str(line);
-    let question = find_either(text.as_bytes(), b'?', b'#');
     let fragment = match text.as_bytes().get(question) {
         Some(b'?') => memchr::memchr(b'#', text.as_bytes()).is_some(),
         found => found.is_some(),
@@ -18,7 +24,6 @@ pub(crate) fn read(line: &str, method: Span, target: Span) -> Result<Parts, Requ
     if fragment {
         return Err(RequestError::TargetFragment);
     }
-    let verb = Method::from_token(method.of_str(line).as_bytes());
     let mut parts = Parts { method, target, ..Parts::default() };
     if verb == Method::Connect {
         // RFC 9112 §3.2.3: CONNECT takes authority-form and nothing else does.
