@@ -222,10 +222,19 @@ impl Driver {
     /// Tells the driver that a descriptor moves elsewhere (another shard): it forgets about it.
     pub(crate) fn release(&mut self, fd: RawFd) {
         match self {
-            Self::Ring(_) => {}
+            Self::Ring(ring) => ring.release(fd),
             Self::Epoll(epoll) => epoll.release(fd),
             #[cfg(any(test, feature = "sim"))]
             Self::Sim(_) => {}
+        }
+    }
+
+    /// Descriptors that the ring has registered.
+    #[cfg(test)]
+    pub(crate) fn registered(&self) -> usize {
+        match self {
+            Self::Ring(ring) => ring.registered(),
+            _ => 0,
         }
     }
 

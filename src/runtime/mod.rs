@@ -22,6 +22,7 @@ mod driver;
 mod epoll;
 mod event;
 mod executor;
+mod files;
 mod lease;
 pub mod mailbox;
 mod op;

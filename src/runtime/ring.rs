@@ -28,6 +28,7 @@ use io_uring::{
 use crate::runtime::{
     buffers::{Mapping, Pool},
     driver::{Completion, Op, Token, Wait},
+    files::Files,
     probe::{self, Setup, Unavailable},
     shard::report,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Ring {
     submitter: Option<Submitter<'static>>,
     ring: NonNull<IoUring>,
     buffers: BufferRing,
+    files: Files,
     enter_flags: EnterFlags,
     overflows: u64,
 }
@@ -61,6 +63,10 @@ impl Ring {
         if submitter.register_ring_fd().is_err() {
             setup.dropped.push("registered ring descriptor");
         }
+        let files = Files::new(&submitter).unwrap_or_else(|| {
+            setup.dropped.push("registered descriptors");
+            Files::default()
+        });
         let mut enter_flags = EnterFlags::GETEVENTS;
         if wants_no_iowait {
             enter_flags |= EnterFlags::NO_IOWAIT;
@@ -70,7 +76,8 @@ impl Ring {
             Ok(buffers) => (buffers, None),
             Err(error) => (unregistered, Some(error)),
         };
-        let this = Self { submitter: Some(submitter), ring, buffers, enter_flags, overflows: 0 };
+        let submitter = Some(submitter);
+        let this = Self { submitter, ring, buffers, files, enter_flags, overflows: 0 };
         match failed {
             Some(error) => Err(Unavailable::NoBufferRing(error)),
             None => Ok((this, setup)),
@@ -89,6 +96,12 @@ impl Ring {
 
     #[inline]
     pub(crate) fn submit(&mut self, pool: &Pool, token: Token, fd: RawFd, op: Op) {
+        // A registered descriptor has its own number as its slot, so only a flag tells them apart.
+        let known = match op {
+            Op::Recv | Op::RecvInto { .. } => self.files.receive(self.submitter.as_ref(), fd),
+            Op::Send { .. } => self.files.send(fd),
+            _ => squeue::Flags::empty(),
+        };
         let fd = Fd(fd);
         let entry = match op {
             Op::Recv => opcode::Recv::new(fd, std::ptr::null_mut(), pool.size())
@@ -111,7 +124,7 @@ impl Ring {
             Op::PollWrite => opcode::PollAdd::new(fd, poll_mask(libc::POLLOUT)).build(),
             Op::Doorbell { to } => opcode::Read::new(fd, to.cast(), 8).build(),
         };
-        self.push(&entry.user_data(token.0));
+        self.push(&entry.flags(known).user_data(token.0));
     }
 
     pub(crate) fn cancel(&mut self, token: Token, _fd: RawFd) {
@@ -127,8 +140,33 @@ impl Ring {
 
     /// Closes in order with everything submitted before. Sockets close without a worker thread.
     pub(crate) fn close(&mut self, fd: RawFd) {
+        // An empty slot first, or the connection would stay open by it.
+        if self.files.forget(fd)
+            && let Ok(slot) = u32::try_from(fd)
+        {
+            let entry = opcode::Close::new(types::Fixed(slot)).build();
+            self.push(&entry.user_data(Token::IGNORED.0));
+        }
         let entry = opcode::Close::new(Fd(fd)).build();
         self.push(&entry.user_data(Token::IGNORED.0));
+    }
+
+    /// Empties the slot of a descriptor that goes elsewhere: at once, since whoever gets it may
+    /// close it before this ring is entered again.
+    pub(crate) fn release(&mut self, fd: RawFd) {
+        if self.files.forget(fd)
+            && let Some(submitter) = &self.submitter
+            && let Ok(slot) = u32::try_from(fd)
+            && let Err(error) = submitter.register_files_update(slot, &[-1])
+        {
+            report("io_uring keeps a descriptor", &error);
+        }
+    }
+
+    /// Registered descriptors.
+    #[cfg(test)]
+    pub(crate) fn registered(&self) -> usize {
+        self.files.registered()
     }
 
     #[inline]

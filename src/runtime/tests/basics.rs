@@ -14,7 +14,7 @@ use super::{echo_server, local, on_each, pair, pattern};
 use crate::runtime::{
     DriverChoice, DriverKind, Either, ListenOptions, Options, PooledFuture, Recv, Runtime, SendBuf,
     SpliceError, SpliceStep, TcpListener, TcpStream, Timer, executor::TASK_SLOT_SIZE, lease,
-    mailbox, now, now_uncached, op::OpSlot, race, sleep, sockets::Socket, spawn, splice,
+    mailbox, now, now_uncached, op::OpSlot, race, shard, sleep, sockets::Socket, spawn, splice,
     timers::TIMER_SLOT_SIZE, usage, yield_now,
 };
 
@@ -34,6 +34,40 @@ fn what_is_sent_is_received() {
             }
         }
         assert_eq!(stream.sent_bytes(), 100_000);
+    });
+}
+
+#[test]
+fn a_registered_descriptor_ends_with_its_stream() {
+    /// Registered by the third receive; its end must still reach the other side, and what moves
+    /// away leaves no trace.
+    async fn talk(client: &TcpStream, server: &TcpStream) {
+        for _ in 0..4 {
+            client.send_all("over").await.0.unwrap();
+            assert_eq!(&*server.recv().await.unwrap(), b"over");
+            server.send_all("back").await.0.unwrap();
+            assert_eq!(&*client.recv().await.unwrap(), b"back");
+        }
+    }
+    let registered = || shard::with(|shard| shard.driver.borrow().registered());
+    on_each(&Options::default(), async || {
+        let is_ring = shard::with(|shard| shard.driver.borrow().kind() == DriverKind::IoUring);
+        // The numbers of closed descriptors, and with them the slots, are used again.
+        for round in 0..20 {
+            let (client, server) = pair().await;
+            talk(&client, &server).await;
+            assert_eq!(registered(), if is_ring { 2 } else { 0 }, "round {round}");
+            drop(server);
+            assert!(client.recv().await.unwrap().is_empty(), "the other side hears of the end");
+            drop(client);
+            assert_eq!(registered(), 0);
+        }
+        let (client, server) = pair().await;
+        talk(&client, &server).await;
+        let moved = server.into_owned();
+        assert_eq!(registered(), usize::from(is_ring));
+        drop(moved);
+        assert!(client.recv().await.unwrap().is_empty(), "nothing holds it open");
     });
 }
 
