@@ -6,9 +6,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -17,7 +19,7 @@ use crate::{
     base::cidr::Cidr,
     config::{ErrorFormat, Forwarded, ListenerConfig},
     protocol::h1::HeadLimits,
-    runtime::{Expired, Recv, SendBuf, TcpStream, Timer},
+    runtime::{PooledFuture, Recv, SendBuf, TcpStream, Timer},
 };
 
 /// What an exchange needs to know of the listener its connection came by. Fixed for one config.
@@ -158,20 +160,19 @@ impl Connection {
     ///
     /// *Cancel safety*: the receive stays armed and is taken up by the next call.
     pub(super) async fn receive(&self) -> std::io::Result<Chunk> {
-        let result = std::future::poll_fn(|cx| {
-            let mut armed = self.armed.borrow_mut();
-            let recv = armed.get_or_insert_with(|| self.stream.recv());
-            let polled = std::pin::Pin::new(recv).poll(cx);
-            if polled.is_ready() {
-                *armed = None;
-            }
-            polled
-        })
-        .await;
-        result.map(|buf| {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    #[inline]
+    fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<Chunk>> {
+        let mut armed = self.armed.borrow_mut();
+        let recv = armed.get_or_insert_with(|| self.stream.recv());
+        let received = ready!(Pin::new(recv).poll(cx));
+        *armed = None;
+        Poll::Ready(received.map(|buf| {
             self.received.set(self.received.get() + buf.len() as u64);
             Chunk::from(buf)
-        })
+        }))
     }
 
     /// Receives within `limit`.
@@ -181,23 +182,21 @@ impl Connection {
         phase: &'static str,
     ) -> Result<Chunk, Error> {
         self.timer.set_after(limit);
-        match self.timer.guard(self.receive()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(_)) => Err(Error::ClientClosed),
-            Err(Expired) => Err(Error::ClientTimeout { phase }),
-        }
+        poll_fn(|cx| match self.poll_receive(cx) {
+            Poll::Ready(received) => Poll::Ready(received.map_err(|_| Error::ClientClosed)),
+            Poll::Pending => {
+                self.timer.poll_expired(cx).map(|()| Err(Error::ClientTimeout { phase }))
+            }
+        })
+        .await
     }
 
-    /// Ends when the client has gone away. Watches only after a while, so that a quick exchange
-    /// costs no receive: the usual one is over before the first look.
-    pub(super) async fn gone(&self) {
-        loop {
-            self.timer.set_after(WATCH_AFTER);
-            std::future::poll_fn(|cx| self.timer.poll_expired(cx)).await;
-            if !self.is_request_open.get() {
-                break;
-            }
+    /// Ends when the client has gone away.
+    async fn gone(&self) {
+        while self.is_request_open.get() {
             // Whoever reads the body notices a client that has gone; bytes are not ours to take.
+            self.timer.set_after(WATCH_AFTER);
+            poll_fn(|cx| self.timer.poll_expired(cx)).await;
         }
         loop {
             let kept = self.leftover.take();
@@ -242,6 +241,41 @@ impl std::fmt::Debug for Connection {
     }
 }
 
+/// Notices a client that goes away while its exchange runs. Looks only after a while, so that a
+/// quick exchange costs no receive: the usual one is over before the first look.
+pub(super) struct Watch<'c> {
+    connection: &'c Connection,
+    gone: Option<PooledFuture<'c, ()>>,
+    is_waiting: bool,
+}
+
+impl<'c> Watch<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection, gone: None, is_waiting: false }
+    }
+
+    /// Ready when the client has gone.
+    #[inline]
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.gone.is_none() {
+            let timer = &self.connection.timer;
+            if !self.is_waiting {
+                self.is_waiting = true;
+                timer.set_after(WATCH_AFTER);
+            }
+            ready!(timer.poll_expired(cx));
+        }
+        self.look(cx)
+    }
+
+    #[cold]
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection;
+        let gone = self.gone.get_or_insert_with(|| PooledFuture::new(connection.gone()));
+        Pin::new(gone).poll(cx)
+    }
+}
+
 /// Why sending failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendError {
@@ -262,22 +296,26 @@ pub(super) async fn send_within(
     timer.set_after(limit);
     let mut send = pin!(stream.send_all(buf));
     let mut taken_before = None;
-    loop {
-        match timer.guard(&mut send).await {
-            Ok((Ok(()), buf)) => return Ok(buf),
-            Ok((Err(_), buf)) => return Err((SendError::Closed, Some(buf))),
-            Err(Expired) => {
-                // A slow reader may need longer than one timeout for one buffer: only one that
-                // takes nothing at all is given up.
-                let taken = stream.sent_bytes();
-                if taken_before == Some(taken) {
-                    return Err((SendError::Stalled, None));
+    poll_fn(|cx| {
+        loop {
+            match send.as_mut().poll(cx) {
+                Poll::Ready((Ok(()), buf)) => return Poll::Ready(Ok(buf)),
+                Poll::Ready((Err(_), buf)) => {
+                    return Poll::Ready(Err((SendError::Closed, Some(buf))));
                 }
-                taken_before = Some(taken);
-                timer.set_after(limit);
+                Poll::Pending => ready!(timer.poll_expired(cx)),
             }
+            // A slow reader may need longer than one timeout for one buffer: only one that takes
+            // nothing at all is given up.
+            let taken = stream.sent_bytes();
+            if taken_before == Some(taken) {
+                return Poll::Ready(Err((SendError::Stalled, None)));
+            }
+            taken_before = Some(taken);
+            timer.set_after(limit);
         }
-    }
+    })
+    .await
 }
 
 /// How long an exchange runs before we look whether its client is still there.

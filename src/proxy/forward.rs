@@ -113,7 +113,13 @@ impl Forward {
         index: usize,
     ) -> Result<Response, Failure> {
         let timeouts = &self.options.timeouts;
-        let lent = self.pool.lend(index, timeouts.connect).await.map_err(Failure::unsent)?;
+        let lent = match self.pool.lend_idle(index) {
+            Some(lent) => lent,
+            // Pooled, here and below: the usual attempt needs no room for the rare one's state.
+            None => PooledFuture::new(self.pool.lend(index, timeouts.connect))
+                .await
+                .map_err(Failure::unsent)?,
+        };
         req.trace.endpoint = Some(lent.endpoint().address);
         // The connection's timer, which is in the wheel already, serves all its exchanges.
         let downstream = req.arrival.downstream.clone();
@@ -131,20 +137,23 @@ impl Forward {
         } else {
             None
         };
-        let result = {
-            let mut awaited = upload.as_ref().map(Upload::progress);
-            if awaited.is_some() {
+        let result = if upload.is_none() {
+            Ok(reader.read(&lent, req).await)
+        } else {
+            PooledFuture::new(async {
                 // The time to the first byte begins at the request's end.
+                let mut awaited = upload.as_ref().map(Upload::progress);
                 head_reader::suspend(timer, req.trace.deadline);
-            }
-            let mut read = pin!(reader.read(&lent, req));
-            let read = std::future::poll_fn(|cx| {
-                if awaited.take_if(|upload| upload.get() != Progress::Running).is_some() {
-                    head_reader::limit(timer, timeouts.first_byte, req.trace.deadline);
-                }
-                read.as_mut().poll(cx)
-            });
-            upload::beside(&mut upload, read).await
+                let mut read = pin!(reader.read(&lent, req));
+                let read = std::future::poll_fn(|cx| {
+                    if awaited.take_if(|upload| upload.get() != Progress::Running).is_some() {
+                        head_reader::limit(timer, timeouts.first_byte, req.trace.deadline);
+                    }
+                    read.as_mut().poll(cx)
+                });
+                upload::beside(&mut upload, read).await
+            })
+            .await
         };
         match result {
             Ok(Ok(())) => {

@@ -1,8 +1,10 @@
 //! Reads a response's head from an upstream connection, interim responses included.
 
 use std::{
+    future::{Future, poll_fn},
     io,
     pin::Pin,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -12,7 +14,7 @@ use crate::{
         h1::{self, HeadLimits, Parsed},
         http::{self, ResponseError, ResponseHead, Status},
     },
-    runtime::{self, Expired, Recv, Timer},
+    runtime::{self, Recv, Timer},
     upstream::Lent,
 };
 
@@ -108,7 +110,7 @@ impl<'t> HeadReader<'t> {
                 self.head.clear();
                 continue;
             }
-            self.receive(lent).await?;
+            poll_fn(|cx| self.poll_receive(lent, cx)).await?;
         }
     }
 
@@ -128,30 +130,28 @@ impl<'t> HeadReader<'t> {
         }
     }
 
-    async fn receive(&mut self, lent: &Lent) -> Result<(), HeadFailure> {
+    /// More bytes into `buffered`.
+    fn poll_receive(&mut self, lent: &Lent, cx: &mut Context<'_>) -> Poll<Result<(), HeadFailure>> {
         let any = self.any;
-        let armed = &mut self.armed;
-        let receive = std::future::poll_fn(|cx| {
-            let polled = Pin::new(armed.get_or_insert_with(|| lent.recv())).poll(cx);
-            if polled.is_ready() {
-                *armed = None;
-            }
-            polled
-        });
-        let received = match self.timer.guard(receive).await {
-            Ok(Ok(received)) => received,
-            Ok(Err(source)) => return Err(HeadFailure::Closed { any, source: Some(source) }),
-            Err(Expired) => return Err(HeadFailure::Timeout { any }),
+        let Poll::Ready(received) =
+            Pin::new(self.armed.get_or_insert_with(|| lent.recv())).poll(cx)
+        else {
+            return self.timer.poll_expired(cx).map(|()| Err(HeadFailure::Timeout { any }));
         };
-        if received.is_empty() {
-            return Err(HeadFailure::Closed { any, source: None });
-        }
+        self.armed = None;
+        let received = match received {
+            Ok(received) if !received.is_empty() => received,
+            Ok(_) => return Poll::Ready(Err(HeadFailure::Closed { any, source: None })),
+            Err(source) => {
+                return Poll::Ready(Err(HeadFailure::Closed { any, source: Some(source) }));
+            }
+        };
         self.any = true;
         self.buffered = Some(match self.buffered.take() {
             None => received.into(),
             Some(before) => join(&before, &received),
         });
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Sends an interim response to a client that can understand it (RFC 9110 §15.2).

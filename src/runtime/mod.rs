@@ -53,7 +53,10 @@ pub use self::{
     clock::{now, now_uncached, wall_now, wall_now_uncached},
     executor::{Task, spawn, yield_now},
     lease::{LEASE_SIZE, Lease, lease},
-    op::{recv::Recv, send::SendBuf},
+    op::{
+        recv::Recv,
+        send::{SendBuf, Sending},
+    },
     pooled::PooledFuture,
     probe::{KERNEL_MIN, KERNEL_RECOMMENDED, KernelVersion, Report, RingReport, probe},
     race::{Either, race},

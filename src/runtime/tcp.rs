@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::runtime::{
-    Lease, Recv, SendBuf,
+    Lease, Recv, SendBuf, Sending,
     op::{
         accept::{self, AcceptQueue},
         connect,
@@ -180,14 +180,17 @@ impl TcpStream {
         (result, lease.unwrap_or_else(Lease::stand_in))
     }
 
-    /// Sends everything, or fails. One send at a time. Gives the buffer back for reuse.
+    /// Starts to send everything *now* and returns the future of its end. One send at a time. Gives
+    /// the buffer back for reuse.
     /// *Cancel safety*: dropping the future cancels the send somewhere in the middle; give the
     /// connection up.
     ///
     /// # Errors
     /// Those of `send(2)`; EPIPE instead of a signal. `InvalidInput` above 1 GiB.
-    pub async fn send_all(&self, buf: impl Into<SendBuf>) -> (io::Result<()>, SendBuf) {
-        send::run(self.socket, buf.into()).await
+    #[inline]
+    pub fn send_all(&self, buf: impl Into<SendBuf>) -> Sending {
+        let buf = buf.into();
+        shard::with(|shard| send::start(shard, self.socket, buf))
     }
 
     /// Bytes that the kernel has taken so far, as a measure of progress for write timeouts: it

@@ -88,16 +88,17 @@ impl Timer {
 
     /// Ready once the deadline has passed; otherwise the current task is woken then. Pending for
     /// ever without a deadline.
+    #[inline]
     pub fn poll_expired(&self, _cx: &mut Context<'_>) -> Poll<()> {
         if self.slot.get() == NONE {
             return Poll::Pending;
         }
         shard::with(|shard| {
-            let slot = self.slot.get();
-            if shard.timers.deadline(slot) <= shard.clock.elapsed() {
+            let Some(timer) = shard.timers.slots.get(self.slot.get()) else { return Poll::Pending };
+            if timer.deadline.get() <= shard.clock.elapsed() {
                 return Poll::Ready(());
             }
-            shard.timers.wait(slot, shard.tasks.current());
+            timer.task.set(shard.tasks.current());
             Poll::Pending
         })
     }
@@ -249,7 +250,7 @@ impl Wheel {
         self.slots.get(slot).map_or(NEVER, |timer| timer.deadline.get())
     }
 
-    #[inline]
+    #[cfg(test)]
     fn wait(&self, slot: u32, task: u32) {
         if let Some(timer) = self.slots.get(slot) {
             timer.task.set(task);

@@ -190,10 +190,13 @@ impl EndpointPool {
 
     /// To the first waiter, else to the idle ones.
     pub(super) fn put(&self, connection: Connection, recv: Recv) {
-        let Some(Grant::Connection(connection, recv)) =
-            self.serve(Grant::Connection(connection, recv))
-        else {
-            return;
+        let (connection, recv) = if self.queue.is_empty() {
+            (connection, recv)
+        } else {
+            match self.serve(Grant::Connection(connection, recv)) {
+                Some(Grant::Connection(connection, recv)) => (connection, recv),
+                _ => return,
+            }
         };
         if self.is_full() {
             self.discard(connection, recv);

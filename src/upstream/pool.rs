@@ -244,13 +244,12 @@ impl Pool {
         index: usize,
         connect_timeout: Duration,
     ) -> Result<Lent, ConnectError> {
+        if let Some(lent) = self.lend_idle(index) {
+            return Ok(lent);
+        }
         let pool = &self.endpoints[index];
         let in_flight = InFlight::enter(pool);
         pool.counters().requests.increment();
-        if let Some((connection, recv)) = pool.take_idle() {
-            pool.counters().reused.increment();
-            return Ok(Lent::new(connection, Some(recv), in_flight));
-        }
         // Its own allocation from the free list: the caller's future stays small.
         let lent = PooledFuture::new(self.acquire(pool, in_flight, connect_timeout)).await;
         if let Err(error) = &lent
@@ -259,6 +258,20 @@ impl Pool {
             self.report(index, Outcome::ConnectFailed);
         }
         lent
+    }
+
+    /// The warmest idle connection of this shard to endpoint `index`: what [`lend`](Self::lend)
+    /// looks for first, for who wants no future when there is one.
+    ///
+    /// # Panics
+    /// When `index` isn't one of this upstream's endpoints.
+    pub fn lend_idle(&self, index: usize) -> Option<Lent> {
+        let pool = &self.endpoints[index];
+        let (connection, recv) = pool.take_idle()?;
+        let counters = pool.counters();
+        counters.requests.increment();
+        counters.reused.increment();
+        Some(Lent::new(connection, Some(recv), InFlight::enter(pool)))
     }
 
     /// Takes note of how a request to endpoint `index` went; may eject it.

@@ -14,10 +14,12 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
     net::SocketAddr,
     pin::pin,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -30,15 +32,16 @@ use crate::{
     proxy::{
         Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request, Response,
         body::{Chunk, Kind},
+        connection::Watch,
         observe::Summary,
         recycle,
         request::Arrival,
         shard::Shard,
         stats::{ListenerCounters, PerShard},
-        upload,
+        upload::{self, Upload},
         wire::{WireBody, copy_rest},
     },
-    runtime::{self, Either, PooledFuture, TcpStream, race},
+    runtime::{self, PooledFuture, TcpStream},
 };
 
 /// Everything that a listener's connections share on one shard. A reload replaces what is inside;
@@ -220,12 +223,13 @@ async fn respond<H: Handler>(
     framed: &mut Framed,
 ) -> Result<(), Error> {
     let result = {
-        // By reference: a future that moves is copied whole, and this one is the largest.
-        let (handling, gone) = (pin!(handler.handle(req)), pin!(connection.gone()));
-        match race(handling, gone).await {
-            Either::First(result) => result,
-            Either::Second(()) => return Err(Error::ClientClosed),
-        }
+        let mut handling = pin!(handler.handle(req));
+        let mut watch = Watch::new(connection);
+        poll_fn(|cx| match handling.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => watch.poll(cx).map(|()| Err(Error::ClientClosed)),
+        })
+        .await
     };
     let mut response = match result {
         Ok(response) => response,
@@ -239,31 +243,38 @@ async fn respond<H: Handler>(
         }
     };
     let mut upload = response.upload.take();
-    let deadline = req.trace.deadline;
-    let result = {
-        let write = pin!(write::response(connection, req, response, framed));
-        match deadline {
-            None => upload::beside(&mut upload, write).await.flatten(),
-            Some(deadline) => {
-                let timer = runtime::Timer::new();
-                timer.set(deadline);
-                let whole = PooledFuture::new(upload::beside(&mut upload, write));
-                match timer.guard(whole).await {
-                    Ok(result) => result.flatten(),
-                    Err(runtime::Expired) => {
-                        Err(Error::UpstreamTimeout { phase: "the whole exchange" })
-                    }
-                }
-            }
-        }
+    let result = if upload.is_none() && req.trace.deadline.is_none() {
+        write::response(connection, req, &mut response, framed).await
+    } else {
+        // Pooled: the usual response needs no room for the rare one's state.
+        PooledFuture::new(write_within(connection, req, &mut response, &mut upload, framed)).await
     };
     match result {
         Err(error) if framed.status == 0 && !matches!(error, Error::ClientClosed) => {
             drop(upload);
-            let page = failure_page(connection, req, &error);
-            PooledFuture::new(write::response(connection, req, page, framed)).await
+            let mut page = failure_page(connection, req, &error);
+            PooledFuture::new(write::response(connection, req, &mut page, framed)).await
         }
         result => result,
+    }
+}
+
+/// Writes a response within the whole exchange's deadline, with the rest of the request's body on
+/// its way beside it.
+async fn write_within(
+    connection: &Rc<Connection>,
+    req: &Request,
+    response: &mut Response,
+    upload: &mut Option<Upload>,
+    framed: &mut Framed,
+) -> Result<(), Error> {
+    let write = upload::beside(upload, write::response(connection, req, response, framed));
+    let Some(deadline) = req.trace.deadline else { return write.await.flatten() };
+    let timer = runtime::Timer::new();
+    timer.set(deadline);
+    match timer.guard(write).await {
+        Ok(result) => result.flatten(),
+        Err(runtime::Expired) => Err(Error::UpstreamTimeout { phase: "the whole exchange" }),
     }
 }
 
@@ -385,9 +396,9 @@ impl Failed<'_> {
             req.version = Version::Http10;
         }
         req.trace.failure = Some(self.error.code());
-        let page = req.error_page(self.error);
+        let mut page = req.error_page(self.error);
         let mut framed = Framed::new(false);
-        let written = write::response(self.connection, &req, page, &mut framed).await;
+        let written = write::response(self.connection, &req, &mut page, &mut framed).await;
         let summary = Summary::new(
             &req,
             &self.connection.traffic(),

@@ -12,7 +12,7 @@ use crate::{
         http::{Framing, Method, Status, Version},
     },
     proxy::{
-        Body, Connection, Error, Request, Response,
+        Body, Connection, Error, ListenerRules, Request, Response,
         body::Kind,
         connection::SendError,
         outgoing::{encode_chunk, stream_body},
@@ -43,15 +43,40 @@ impl Framed {
     }
 }
 
-/// Writes `response` to `connection`.
+/// Writes `response` to `connection`; takes its body.
 pub(super) async fn response(
     connection: &Rc<Connection>,
     req: &Request,
-    mut response: Response,
+    response: &mut Response,
     framed: &mut Framed,
 ) -> Result<(), Error> {
-    let listener = &req.arrival.listener;
-    let framing = framing(req, &response);
+    let mut out = recycle::take_bytes();
+    let rest = begin(connection, req, response, framed, &mut out)?;
+    give(connection.send(out, &req.arrival.listener).await?);
+    match rest {
+        Rest::Nothing => Ok(()),
+        // Pooled: the usual response needs no room for the rare one's state.
+        rest => PooledFuture::new(follow(connection, req, response, rest)).await,
+    }
+}
+
+/// What follows the first send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    Body(Framing),
+    Tunnel,
+}
+
+/// Puts into `out` what leaves first: the head, and what is here of the body.
+fn begin(
+    connection: &Connection,
+    req: &Request,
+    response: &mut Response,
+    framed: &mut Framed,
+    out: &mut Vec<u8>,
+) -> Result<Rest, Error> {
+    let framing = framing(req, response);
     let is_tunnel = matches!(response.body.kind, Kind::Tunnel(_));
     // Behind a CONNECT come the tunnel's bytes, whether it was opened or not.
     let is_refused_tunnel = req.method == Method::Connect && !is_tunnel;
@@ -63,31 +88,80 @@ pub(super) async fn response(
     }
     // A drain may have begun since the request did: the client is told as long as it can be.
     framed.keeps_alive &= !connection.shard.is_draining();
-    let mut out = recycle::take_bytes();
-    let fate = fate(req, &response, framed);
-    h1::encode_response(response.head(), framing, fate, Some(&connection.shard.date()), &mut out);
+    let fate = fate(req, response, framed);
+    h1::encode_response(response.head(), framing, fate, Some(&connection.shard.date()), out);
     framed.status = response.status.code();
-    if req.method == Method::Head || matches!(framing, Framing::None | Framing::Described(_)) {
-        let body = response.body.take();
-        if !is_tunnel {
-            drop(body);
-            give(connection.send(out, listener).await?);
-            return Ok(());
-        }
-        response.body = body;
-    }
-    if let Kind::Tunnel(wire) = response.body.kind {
-        give(connection.send(out, listener).await?);
+    if is_tunnel {
         framed.is_aborted = true;
-        let idle = wire.idle();
-        if let Some((upstream, early)) = wire.into_upstream() {
-            // Pooled, here and below: the usual response needs no room for the rare one's state.
-            PooledFuture::new(tunnel::run(connection, listener, upstream, early, idle)).await;
-        }
-        return Ok(());
+        return Ok(Rest::Tunnel);
+    }
+    if req.method == Method::Head || matches!(framing, Framing::None | Framing::Described(_)) {
+        drop(response.body.take());
+        return Ok(Rest::Nothing);
     }
     framed.is_until_close = matches!(framing, Framing::UntilClose);
-    body(connection, req, (response.body, framing), out, framed).await
+    if let Kind::Whole(chunk) = &response.body.kind
+        && chunk.len() <= JOINED_MAX
+    {
+        out.extend_from_slice(chunk);
+        drop(response.body.take());
+        return Ok(Rest::Nothing);
+    }
+    // A body that is malformed from its beginning can still become an error page.
+    let joined = join_buffered(&mut response.body, matches!(framing, Framing::Chunked), out);
+    let is_ended = joined.inspect_err(|_| framed.status = 0)?;
+    Ok(if is_ended { Rest::Nothing } else { Rest::Body(framing) })
+}
+
+/// Sends what is behind the head.
+async fn follow(
+    connection: &Rc<Connection>,
+    req: &Request,
+    response: &mut Response,
+    rest: Rest,
+) -> Result<(), Error> {
+    let listener = &req.arrival.listener;
+    let body = response.body.take();
+    match rest {
+        Rest::Nothing => Ok(()),
+        Rest::Body(framing) => stream(connection, listener, body, framing).await,
+        Rest::Tunnel => {
+            if let Kind::Tunnel(wire) = body.kind {
+                let idle = wire.idle();
+                if let Some((upstream, early)) = wire.into_upstream() {
+                    let tunnel = tunnel::run(connection, listener, upstream, early, idle);
+                    PooledFuture::new(tunnel).await;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Streams the rest of a body.
+async fn stream(
+    connection: &Connection,
+    listener: &ListenerRules,
+    body: Body,
+    framing: Framing,
+) -> Result<(), Error> {
+    let sink = Sink {
+        stream: &connection.stream,
+        timer: &connection.timer,
+        limit: listener.write_timeout,
+    };
+    let sent = PooledFuture::new(stream_body(body, &sink, framing)).await;
+    match sent {
+        Ok(length) => {
+            connection.sent.set(connection.sent.get() + length);
+            Ok(())
+        }
+        Err(RelayError::From(error)) => Err(error),
+        Err(RelayError::To(SendError::Closed)) => Err(Error::ClientClosed),
+        Err(RelayError::To(SendError::Stalled)) => {
+            Err(Error::ClientTimeout { phase: "taking the response" })
+        }
+    }
 }
 
 /// How the body is delimited for this client.
@@ -123,51 +197,6 @@ fn fate(req: &Request, response: &Response, framed: &Framed) -> ConnectionHeader
         ConnectionHeader::KeepAlive
     } else {
         ConnectionHeader::Implied
-    }
-}
-
-/// Sends the head in `out` and the body behind it.
-async fn body(
-    connection: &Rc<Connection>,
-    req: &Request,
-    (mut body, framing): (Body, Framing),
-    mut out: Vec<u8>,
-    framed: &mut Framed,
-) -> Result<(), Error> {
-    let listener = &req.arrival.listener;
-    if let Kind::Whole(chunk) = &body.kind
-        && chunk.len() <= JOINED_MAX
-    {
-        out.extend_from_slice(chunk);
-        body = Body::empty();
-        drop(body);
-        give(connection.send(out, listener).await?);
-        return Ok(());
-    }
-    let is_chunked = matches!(framing, Framing::Chunked);
-    // A body that is malformed from its beginning can still become an error page.
-    let joined = join_buffered(&mut body, is_chunked, &mut out);
-    let is_ended = joined.inspect_err(|_| framed.status = 0)?;
-    give(connection.send(out, listener).await?);
-    if is_ended {
-        return Ok(());
-    }
-    let sink = Sink {
-        stream: &connection.stream,
-        timer: &connection.timer,
-        limit: listener.write_timeout,
-    };
-    let sent = PooledFuture::new(stream_body(body, &sink, framing)).await;
-    match sent {
-        Ok(length) => {
-            connection.sent.set(connection.sent.get() + length);
-            Ok(())
-        }
-        Err(RelayError::From(error)) => Err(error),
-        Err(RelayError::To(SendError::Closed)) => Err(Error::ClientClosed),
-        Err(RelayError::To(SendError::Stalled)) => {
-            Err(Error::ClientTimeout { phase: "taking the response" })
-        }
     }
 }
 

@@ -115,13 +115,12 @@ pub(crate) struct InFlight {
 /// How an operation ended.
 pub(crate) struct Finished {
     pub(crate) result: i32,
-    pub(crate) progress: u32,
     pub(crate) payload: Payload,
 }
 
 impl Finished {
     fn cancelled() -> Self {
-        Self { result: -libc::ECANCELED, progress: NO_BUFFER, payload: Payload::None }
+        Self { result: -libc::ECANCELED, payload: Payload::None }
     }
 }
 
@@ -129,25 +128,33 @@ impl InFlight {
     /// Takes the outcome, or has the current task woken when it is there.
     #[inline]
     pub(crate) fn poll(&mut self) -> Poll<Finished> {
+        self.poll_with(|op| Finished { result: op.result.get(), payload: op.payload.take() })
+            .map(|finished| finished.unwrap_or_else(Finished::cancelled))
+    }
+
+    /// The same for an operation that owns nothing: its result and progress.
+    #[inline]
+    pub(crate) fn poll_bare(&mut self) -> Poll<(i32, u32)> {
+        self.poll_with(|op| (op.result.get(), op.progress.get()))
+            .map(|finished| finished.unwrap_or((-libc::ECANCELED, NO_BUFFER)))
+    }
+
+    /// What `take` finds in the finished operation; `None` when the runtime is gone, and with it the
+    /// operation.
+    #[inline]
+    fn poll_with<T>(&mut self, take: impl FnOnce(&OpSlot) -> T) -> Poll<Option<T>> {
         let polled = shard::try_with(|shard| {
-            let Some(op) = shard.op(self.slot, self.generation) else {
-                return Poll::Ready(Finished::cancelled());
-            };
+            let Some(op) = shard.op(self.slot, self.generation) else { return Poll::Ready(None) };
             if op.state.get() != State::Done {
                 op.task.set(shard.tasks.current());
                 return Poll::Pending;
             }
-            let finished = Finished {
-                result: op.result.get(),
-                progress: op.progress.get(),
-                payload: op.payload.take(),
-            };
+            let taken = take(op);
             shard.free_op(self.slot, op);
             self.slot = NONE;
-            Poll::Ready(finished)
+            Poll::Ready(Some(taken))
         });
-        // The runtime is gone, and with it the operation.
-        polled.unwrap_or_else(|| Poll::Ready(Finished::cancelled()))
+        polled.unwrap_or(Poll::Ready(None))
     }
 
     /// Whether `poll` would be ready.
@@ -207,7 +214,10 @@ impl Shard {
             op.task.set(self.tasks.current());
             op.progress.set(0);
             op.state.set(State::Pending);
-            op.payload.replace(payload);
+            // Empty since the slot is free, and most operations bring nothing.
+            if !matches!(payload, Payload::None) {
+                op.payload.replace(payload);
+            }
         }
         slot
     }
@@ -293,6 +303,7 @@ impl Shard {
                     self.recycle(buffer);
                 }
             }
+            // Dropped outside of the slot: its drop may come back to the runtime.
             _ => drop(op.payload.take()),
         }
     }
@@ -300,8 +311,7 @@ impl Shard {
     /// Makes the slot free for the next operation.
     #[inline]
     pub(crate) fn free_op(&self, slot: u32, op: &OpSlot) {
-        // Payloads are dropped outside of the slot: their drop may come back to the runtime.
-        drop(op.payload.take());
+        debug_assert!(matches!(*op.payload.borrow(), Payload::None), "taken or discarded before");
         op.state.set(State::Free);
         op.task.set(NO_TASK);
         let generation = op.generation.get().wrapping_add(1) & GENERATION_MASK;

@@ -13,7 +13,7 @@ use std::{
 use crate::runtime::{
     RecvBuf,
     driver::{Completion, Kind, Op},
-    op::{Finished, InFlight, NO_BUFFER, OpSlot, Payload, State},
+    op::{InFlight, NO_BUFFER, OpSlot, Payload, State},
     shard::{self, Shard},
     slab::NONE,
     sys,
@@ -41,11 +41,11 @@ impl Recv {
     /// What the receive met before it could be cancelled.
     pub async fn cancel(mut self) -> io::Result<Option<RecvBuf>> {
         self.0.cancel();
-        let finished = poll_fn(|_| self.0.poll()).await;
-        if finished.result == -libc::ECANCELED {
+        let (result, buffer) = poll_fn(|_| self.0.poll_bare()).await;
+        if result == -libc::ECANCELED {
             return Ok(None);
         }
-        received(finished).map(Some)
+        received(result, buffer).map(Some)
     }
 }
 
@@ -54,14 +54,14 @@ impl Future for Recv {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll().map(received)
+        self.0.poll_bare().map(|(result, buffer)| received(result, buffer))
     }
 }
 
 #[inline]
-fn received(finished: Finished) -> io::Result<RecvBuf> {
-    let len = sys::result(finished.result)?;
-    let Ok(buffer) = u16::try_from(finished.progress) else { return Ok(RecvBuf::empty()) };
+fn received(result: i32, buffer: u32) -> io::Result<RecvBuf> {
+    let len = sys::result(result)?;
+    let Ok(buffer) = u16::try_from(buffer) else { return Ok(RecvBuf::empty()) };
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     shard::try_with(|shard| shard.pool.wrap(buffer, len))
         .ok_or_else(|| io::ErrorKind::NotConnected.into())

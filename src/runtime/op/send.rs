@@ -1,12 +1,17 @@
 //! Send everything: short sends are continued here, without waking the task.
 
-use std::{future::poll_fn, io};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use crate::runtime::{
     Lease, RecvBuf,
     driver::{Completion, Kind, Op},
-    op::{OpSlot, Payload, State},
-    shard::{self, Shard},
+    op::{InFlight, OpSlot, Payload, State},
+    shard::Shard,
     slab::NONE,
     sys,
 };
@@ -85,33 +90,45 @@ impl<const N: usize> From<&'static [u8; N]> for SendBuf {
 /// One send carries at most this much; longer payloads are refused.
 const SEND_MAX: usize = 1 << 30;
 
-/// Sends all of `buf`; see `TcpStream::send_all`.
-pub(crate) async fn run(socket: u32, buf: SendBuf) -> (io::Result<()>, SendBuf) {
+/// A started send of everything; see `TcpStream::send_all`.
+#[derive(Debug)]
+#[must_use = "dropping a send cancels it"]
+pub struct Sending(InFlight);
+
+impl Future for Sending {
+    type Output = (io::Result<()>, SendBuf);
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll().map(|finished| {
+            let buf = match finished.payload {
+                Payload::Send(buf) => buf,
+                // Only when the runtime ended under the future, which nobody polls then.
+                _ => SendBuf::Static(b""),
+            };
+            (sys::result(finished.result).map(drop), buf)
+        })
+    }
+}
+
+/// Starts to send all of `buf` on `socket`.
+#[inline]
+pub(crate) fn start(shard: &Shard, socket: u32, buf: SendBuf) -> Sending {
     let len = buf.as_slice().len();
-    if len == 0 {
-        return (Ok(()), buf);
-    }
-    if len > SEND_MAX {
-        return (Err(io::ErrorKind::InvalidInput.into()), buf);
-    }
-    let mut flight = shard::with(|shard| {
-        let Some(entry) = shard.sockets.get(socket) else {
-            return shard.failed(Kind::Send, -libc::EBADF, Payload::Send(buf));
+    let entry = shard.sockets.get(socket);
+    let (Some(entry), 1..=SEND_MAX) = (entry, len) else {
+        let result = match len {
+            0 => 0,
+            1..=SEND_MAX => -libc::EBADF,
+            _ => -libc::EINVAL,
         };
-        let fd = entry.fd.get();
-        // The bytes stay where they are when their owner moves into the slot.
-        let operation = operation(&buf, 0);
-        let slot = shard.prepare(Kind::Send, socket, Payload::Send(buf));
-        entry.send.set(slot);
-        shard.submit(slot, fd, operation)
-    });
-    let finished = poll_fn(|_| flight.poll()).await;
-    let buf = match finished.payload {
-        Payload::Send(buf) => buf,
-        // Only when the runtime ended under the future, which nobody polls then.
-        _ => SendBuf::Static(b""),
+        return Sending(shard.failed(Kind::Send, result, Payload::Send(buf)));
     };
-    (sys::result(finished.result).map(drop), buf)
+    // The bytes stay where they are when their owner moves into the slot.
+    let operation = operation(&buf, 0);
+    let slot = shard.prepare(Kind::Send, socket, Payload::Send(buf));
+    entry.send.set(slot);
+    Sending(shard.submit(slot, entry.fd.get(), operation))
 }
 
 fn operation(buf: &SendBuf, done: u32) -> Op {
