@@ -90,6 +90,7 @@ const SYNONYM_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/", "target_bytes", "request-target, RFC 9112 §3.2"),
     ("src/protocol/", "Origin", "origin-form, RFC 9112 §3.2.1"),
     ("src/", "Target", "Deref's associated type"),
+    ("src/protocol/h2/", "HalfClosedRemote", "the state's name, RFC 9113 §5.1"),
 ];
 /// Where a whole word is the right one: the RFC's own.
 const SYNONYM_HOMES: &[(&str, &str, &str)] = &[

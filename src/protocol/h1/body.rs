@@ -13,6 +13,7 @@
 
 use super::chunk::{SizeLine, Step};
 use super::fields::{Line, line};
+use crate::protocol::http::trailer::TrailerFate;
 use crate::protocol::http::{Framing, Headers, Name, SyntaxError};
 use std::fmt;
 use std::ops::Range;
@@ -231,10 +232,10 @@ impl BodyDecoder {
             return Err(BodyError::Trailer(SyntaxError::Folded));
         };
         let name = self.held.get(..name_end).unwrap_or(&[]);
-        match Fate::of(name) {
-            Fate::Refused => return Err(BodyError::TrailerForbidden),
-            Fate::Dropped => return Ok(()),
-            Fate::Kept => {}
+        match TrailerFate::of(Name::of(name)) {
+            TrailerFate::Refused => return Err(BodyError::TrailerForbidden),
+            TrailerFate::Dropped => return Ok(()),
+            TrailerFate::Kept => {}
         }
         if self.trailers.len() >= TRAILER_FIELDS_MAX {
             return Err(BodyError::TrailersTooLarge);
@@ -314,47 +315,4 @@ fn after_data(left: u64) -> State {
 #[inline]
 fn at_most(len: usize, left: u64) -> usize {
     usize::try_from(left).map_or(len, |left| left.min(len))
-}
-
-/// What happens to a trailer field (RFC 9110 §6.5.1).
-enum Fate {
-    Kept,
-    /// A recipient must ignore it; we don't hand it on either.
-    Dropped,
-    /// Somebody tries to change framing or routing after the fact.
-    Refused,
-}
-
-impl Fate {
-    fn of(name: &[u8]) -> Self {
-        match Name::of(name) {
-            Name::ContentLength
-            | Name::TransferEncoding
-            | Name::Host
-            | Name::Connection
-            | Name::KeepAlive
-            | Name::ProxyConnection
-            | Name::Te
-            | Name::Trailer
-            | Name::Upgrade => Self::Refused,
-            Name::Authorization
-            | Name::ProxyAuthorization
-            | Name::ProxyAuthenticate
-            | Name::Cookie
-            | Name::SetCookie
-            | Name::CacheControl
-            | Name::ContentType
-            | Name::ContentEncoding
-            | Name::ContentRange
-            | Name::Expect
-            | Name::Location
-            | Name::MaxForwards
-            | Name::Range
-            | Name::Forwarded
-            | Name::XForwardedFor
-            | Name::XForwardedHost
-            | Name::XForwardedProto => Self::Dropped,
-            _ => Self::Kept,
-        }
-    }
 }

@@ -23,7 +23,7 @@ pub fn response_keeps_alive(head: &ResponseHead) -> bool {
 }
 
 fn keeps_alive(headers: &Headers, version: Version) -> bool {
-    let mut keeps = version == Version::Http11;
+    let mut keeps = version != Version::Http10;
     for value in headers.get_all_known(Name::Connection) {
         match Persistence::of(value) {
             Some(Persistence::Close) => return false,
@@ -71,6 +71,6 @@ fn is_tunnelable(protocol: &[u8]) -> bool {
 /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
 #[inline]
 pub fn expects_continue(head: &RequestHead) -> bool {
-    head.version == Version::Http11
+    head.version != Version::Http10
         && head.headers.get_all_known(Name::Expect).any(|value| lists(value, "100-continue"))
 }

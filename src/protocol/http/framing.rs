@@ -20,7 +20,8 @@ pub enum Framing {
     Described(u64),
     /// Exactly that many bytes.
     Length(u64),
-    /// Chunked coding.
+    /// A body that says itself where it ends, without a length ahead: chunked coding, and in
+    /// HTTP/2 DATA until END_STREAM.
     Chunked,
     /// All bytes until the connection closes; responses only.
     UntilClose,
@@ -98,6 +99,12 @@ fn declared(headers: &Headers, version: Version) -> Result<Option<Framing>, Fram
         (Some(value), None) => parse_length(value).map(Framing::Length).map(Some),
         (None, Some(value)) => check_encoding(value, version).map(Some),
     }
+}
+
+/// The length that Content-Length declares, if there is one, for HTTP/2: Transfer-Encoding isn't
+/// looked at, since there it is malformed by itself.
+pub(crate) fn content_length(headers: &Headers) -> Result<Option<u64>, FramingError> {
+    only(headers, Name::ContentLength, FramingError::LengthRepeated)?.map(parse_length).transpose()
 }
 
 /// The value of the only field `name`.

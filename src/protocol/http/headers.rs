@@ -414,6 +414,32 @@ impl Headers {
         out.extend_from_slice(self.arena.get(start..end).unwrap_or(&[]));
     }
 
+    /// HTTP/2's entry: a field that came decoded and checked, kept as the line that HTTP/1.1 would
+    /// write. The decoder's limits keep the arena in its bounds.
+    #[inline]
+    pub(crate) fn push_decoded(&mut self, id: Name, name: &[u8], value: &[u8]) {
+        let start = self.arena.len();
+        self.arena.reserve(name.len() + value.len() + COLON_SPACE.len() + CRLF.len());
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(COLON_SPACE);
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(CRLF);
+        self.push_line(id, start, name.len(), value.len());
+    }
+
+    /// Joins the fields of a known name into the first one (RFC 9113 §8.2.3 for Cookie). Nothing
+    /// happens to a single one, nor if they don't fit.
+    pub(crate) fn join_known(&mut self, name: Name, separator: &[u8]) {
+        let mut joined = Vec::new();
+        for (at, value) in self.get_all_known(name).enumerate() {
+            if at > 0 {
+                joined.extend_from_slice(separator);
+            }
+            joined.extend_from_slice(value);
+        }
+        let _ = self.set(name, &joined);
+    }
+
     /// The parser copies what it has read so far; ranges pushed before point into it.
     #[inline]
     pub(crate) fn extend_arena(&mut self, bytes: &[u8]) {

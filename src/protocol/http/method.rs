@@ -1,7 +1,7 @@
 //! Methods and versions: small `Copy` enums. The text of an unregistered method stays in its
 //! head's arena (`RequestHead::method_str`).
 
-/// HTTP/1 version of a message. A minor version above 1 is treated as 1.1 (RFC 9110 §2.5).
+/// Version of a message. A minor version of HTTP/1 above 1 is treated as 1.1 (RFC 9110 §2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, no persistence unless asked for.
@@ -9,14 +9,17 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2: the connection carries many messages, and frames say where each ends.
+    Http2,
 }
 
 impl Version {
-    /// As it stands in a start line.
+    /// As it stands in a start line, and for HTTP/2 as logs have it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }

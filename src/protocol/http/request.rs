@@ -21,7 +21,7 @@ pub enum Form {
     Asterisk,
 }
 
-/// Scheme of an absolute-form target.
+/// Scheme of an absolute-form target, or HTTP/2's `:scheme`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// `http`
@@ -65,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) query: Option<Span>,
     pub(crate) authority: Option<Span>,
     pub(crate) scheme: Option<Scheme>,
+    pub(crate) protocol: Option<Span>,
     pub(crate) form: Form,
 }
 
@@ -87,6 +88,7 @@ impl RequestHead {
                 query: None,
                 authority: None,
                 scheme: None,
+                protocol: None,
                 form: Form::Origin,
             },
             resume: 0,
@@ -143,10 +145,31 @@ impl RequestHead {
         self.parts.form
     }
 
-    /// Scheme of an absolute-form target.
+    /// Scheme of an absolute-form target, or HTTP/2's `:scheme`: what the client says, not how it
+    /// came.
     #[inline]
     pub fn scheme(&self) -> Option<Scheme> {
         self.parts.scheme
+    }
+
+    /// The protocol that an extended CONNECT asks for (RFC 8441 §4), such as `websocket`.
+    #[inline]
+    pub fn protocol(&self) -> Option<&str> {
+        self.parts.protocol.map(|span| span.of_str(&self.line))
+    }
+
+    /// Makes the request an extended CONNECT for `protocol`, or an ordinary one again; the method
+    /// is set apart from it. Only HTTP/2 can write it.
+    ///
+    /// # Errors
+    /// [`TargetError::Invalid`] if it isn't a token; nothing has changed then.
+    pub fn set_protocol(&mut self, protocol: Option<&str>) -> Result<(), TargetError> {
+        self.parts.protocol = match protocol {
+            Some(text) if is_token(text.as_bytes()) => Some(self.push(text)?),
+            Some(_) => return Err(TargetError::Invalid),
+            None => None,
+        };
+        Ok(())
     }
 
     /// `host[:port]`: the target's where it had one, else Host. `None` in an HTTP/1.0 request
@@ -260,6 +283,23 @@ impl RequestHead {
     pub(crate) fn begin(&mut self, line: &str, version: Version, method: Method, parts: Parts) {
         self.line.clear();
         self.line.push_str(line);
+        self.version = version;
+        self.method = method;
+        self.parts = parts;
+    }
+
+    /// HTTP/2's entry: appends checked text for [`RequestHead::begin_parts`] to point at. The
+    /// decoder's limits keep it far below [`LINE_BYTES_MAX`].
+    #[inline]
+    pub(crate) fn push_text(&mut self, text: &str) -> Span {
+        let start = self.line.len();
+        self.line.push_str(text);
+        Span::new(start, start + text.len())
+    }
+
+    /// HTTP/2's entry: what was asked, as spans into what [`RequestHead::push_text`] was given.
+    #[inline]
+    pub(crate) fn begin_parts(&mut self, version: Version, method: Method, parts: Parts) {
         self.version = version;
         self.method = method;
         self.parts = parts;
