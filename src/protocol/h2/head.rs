@@ -60,7 +60,7 @@ fn put_path(head: &RequestHead, encoder: &Encoder, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends HEADERS of a response; `date` is added if the head has no Date.
+/// Appends HEADERS of a response; `date` is added to a final one that has no Date.
 pub(super) fn put_response(
     head: &ResponseHead,
     framing: Framing,
@@ -73,10 +73,11 @@ pub(super) fn put_response(
     encoder.begin(out);
     put_status(head.status, encoder, out);
     put_fields(&head.headers, encoder, out);
-    if let (Some(date), None) = (date, head.headers.get_known(Name::Date)) {
+    let is_final = !head.status.is_informational();
+    if let (Some(date), None, true) = (date, head.headers.get_known(Name::Date), is_final) {
         encoder.field(Name::Date, b"date", date.as_bytes(), out);
     }
-    if !head.status.is_informational() && head.status.code() != 204 {
+    if is_final && head.status.code() != 204 {
         put_length(framing, encoder, out);
     }
     finish_headers(start, outgoing.ends, outgoing.stream, out);

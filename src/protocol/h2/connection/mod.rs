@@ -76,8 +76,10 @@ pub struct Connection {
     credit: Credit,
     /// SETTINGS_INITIAL_WINDOW_SIZE of ours that is in force.
     recv_initial: u32,
-    /// Streams that wait for capacity, longest first. May hold ones that no longer do.
+    /// Streams that wait for capacity, longest first, each once. May hold ones that no longer do.
     waiting: VecDeque<u32>,
+    /// How many really do.
+    streams_waiting: usize,
     /// Since when no DATA could be sent although a stream waits.
     blocked_since: Option<Instant>,
 
@@ -144,6 +146,7 @@ impl Connection {
             credit: Credit::new(WINDOW_DEFAULT),
             recv_initial: WINDOW_DEFAULT,
             waiting: VecDeque::new(),
+            streams_waiting: 0,
             blocked_since: None,
             events: VecDeque::new(),
             out: Vec::new(),
@@ -284,9 +287,11 @@ impl Connection {
         let stream = self.streams.remove(id)?;
         self.closed.push(id, ending);
         self.give_back(stream.unreleased);
-        if self.streams.is_empty() {
-            self.waiting.clear();
-            self.blocked_since = None;
+        if stream.is_queued {
+            self.waiting.retain(|waiting| *waiting != id);
+        }
+        if stream.is_waiting {
+            self.note_awake();
         }
         Some(stream)
     }

@@ -126,7 +126,9 @@ impl Connection {
         self.send_window -= sent;
         if let Some(state) = self.streams.find_mut(stream.0) {
             state.send_window -= sent;
-            state.is_waiting = taken < bytes.len();
+            let was_waiting = std::mem::replace(&mut state.is_waiting, taken < bytes.len());
+            self.streams_waiting += usize::from(state.is_waiting);
+            self.streams_waiting -= usize::from(was_waiting);
             if state.is_waiting && !state.is_queued {
                 state.is_queued = true;
                 self.waiting.push_back(stream.0);
@@ -241,34 +243,35 @@ impl Connection {
                 break;
             }
             let Some(id) = self.waiting.pop_front() else { break };
-            let Some(stream) = self.streams.find_mut(id).filter(|stream| stream.is_waiting) else {
-                if let Some(stream) = self.streams.find_mut(id) {
-                    stream.is_queued = false;
-                }
-                continue;
-            };
-            if stream.send_window > 0 {
+            let Some(stream) = self.streams.find_mut(id) else { continue };
+            if stream.is_waiting && stream.send_window <= 0 {
+                self.waiting.push_back(id);
+            } else {
                 stream.is_queued = false;
                 self.wake_one(id);
-            } else {
-                self.waiting.push_back(id);
             }
-        }
-        if self.waiting.is_empty() {
-            self.blocked_since = None;
         }
     }
 
     /// Tells one waiting stream.
     pub(super) fn wake_one(&mut self, id: u32) {
-        if let Some(stream) = self.streams.find_mut(id) {
+        if let Some(stream) = self.streams.find_mut(id).filter(|stream| stream.is_waiting) {
             stream.is_waiting = false;
             self.events.push_back(Event::Capacity { stream: StreamId(id) });
+            self.note_awake();
+        }
+    }
+
+    /// One stream fewer waits.
+    pub(super) fn note_awake(&mut self) {
+        self.streams_waiting -= 1;
+        if self.streams_waiting == 0 {
+            self.blocked_since = None;
         }
     }
 
     fn note_progress(&mut self, is_progress: bool) {
-        if self.waiting.is_empty() {
+        if self.streams_waiting == 0 {
             self.blocked_since = None;
         } else if is_progress || self.blocked_since.is_none() {
             self.blocked_since = Some(self.now);
