@@ -11,11 +11,11 @@ use ringway::protocol::{
         parse_response, request_keeps_alive, upgrade_requested,
     },
     http::{
-        Framing, Method, RequestHead, ResponseHead, request_framing, response_framing,
-        strip_request_hops, strip_response_hops, uri::normalized_path,
+        Framing, Method, Name, RequestHead, ResponseHead, forwarded::AddressText, request_framing,
+        response_framing, strip_request_hops, strip_response_hops, uri::normalized_path,
     },
 };
-use std::hint::black_box;
+use std::{hint::black_box, net::IpAddr};
 
 const WRK: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 
@@ -86,6 +86,7 @@ fn exchanges(c: &mut Criterion) {
     let mut group = c.benchmark_group("exchange");
     for (name, wire) in [("wrk", WRK), ("browser", BROWSER)] {
         let (mut request, mut response) = (RequestHead::new(), ResponseHead::new());
+        let client = IpAddr::from([192, 0, 2, 1]);
         let (mut to_upstream, mut to_client) = (Vec::new(), Vec::new());
         group.bench_function(name, |b| {
             b.iter(|| {
@@ -95,6 +96,7 @@ fn exchanges(c: &mut Criterion) {
                 let framing = request_framing(&request).unwrap_or_default();
                 black_box((request_keeps_alive(&request), upgrade_requested(&request)));
                 strip_request_hops(&mut request.headers).ok();
+                forward(&mut request, black_box(client));
                 encode_request(&request, framing, &mut to_upstream);
                 parse_response(black_box(NGINX), &limits, &mut response).ok();
                 let framing = response_framing(&response, Method::Get).unwrap_or_default();
@@ -111,6 +113,14 @@ fn exchanges(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// The forwarding fields that every request gets.
+fn forward(request: &mut RequestHead, client: IpAddr) {
+    let headers = &mut request.headers;
+    headers.append_known(Name::XForwardedFor, AddressText::new(client)).ok();
+    headers.append_known(Name::XForwardedProto, "http").ok();
+    headers.append_copy(Name::XForwardedHost, Name::Host).ok();
 }
 
 fn bodies(c: &mut Criterion) {

@@ -24,6 +24,9 @@ pub fn response_keeps_alive(head: &ResponseHead) -> bool {
 
 fn keeps_alive(headers: &Headers, version: Version) -> bool {
     let mut keeps = version != Version::Http10;
+    if !headers.may_hold(Name::Connection.bit()) {
+        return keeps;
+    }
     for value in headers.get_all_known(Name::Connection) {
         match Persistence::of(value) {
             Some(Persistence::Close) => return false,
@@ -48,7 +51,7 @@ fn declares_forbidden_body(head: &ResponseHead) -> bool {
 /// or a malformed one, and whenever HTTP itself is among the protocols: a tunnelled `h2c` would
 /// carry requests past every filter (h2c smuggling). Ignoring Upgrade is always allowed.
 pub fn upgrade_requested(head: &RequestHead) -> Option<&[u8]> {
-    if head.version == Version::Http10 {
+    if head.version == Version::Http10 || !head.headers.may_hold(Name::Upgrade.bit()) {
         return None;
     }
     let mut values = head.headers.get_all_known(Name::Upgrade);
@@ -72,5 +75,6 @@ fn is_tunnelable(protocol: &[u8]) -> bool {
 #[inline]
 pub fn expects_continue(head: &RequestHead) -> bool {
     head.version != Version::Http10
+        && head.headers.may_hold(Name::Expect.bit())
         && head.headers.get_all_known(Name::Expect).any(|value| lists(value, "100-continue"))
 }

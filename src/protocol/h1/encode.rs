@@ -27,13 +27,23 @@ pub enum ConnectionHeader {
 /// comes first and is empty if the head has none. If the head holds Upgrade or TE, Connection
 /// names them, as RFC 9110 §7.8 and §10.1.4 want.
 pub fn encode_request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
-    out.extend_from_slice(head.method_str().as_bytes());
-    out.push(b' ');
-    encode_target(head, out);
-    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(head.headers.get_known(Name::Host).unwrap_or(b""));
-    out.extend_from_slice(b"\r\n");
-    head.headers.write_lines(WRITTEN_BY_US | Name::Host.bit(), out);
+    match head.unchanged_line() {
+        Some(line) => out.extend_from_slice(line),
+        None => {
+            out.extend_from_slice(head.method_str().as_bytes());
+            out.push(b' ');
+            encode_target(head, out);
+        }
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if head.headers.begins_with(Name::Host) {
+        head.headers.write_lines(WRITTEN_BY_US, out);
+    } else {
+        out.extend_from_slice(b"Host: ");
+        out.extend_from_slice(head.headers.get_known(Name::Host).unwrap_or(b""));
+        out.extend_from_slice(b"\r\n");
+        head.headers.write_lines(WRITTEN_BY_US | Name::Host.bit(), out);
+    }
     encode_framing(framing, out);
     out.extend_from_slice(connection_line(&head.headers));
     out.extend_from_slice(b"\r\n");
@@ -51,11 +61,16 @@ pub fn encode_response(
     date: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&head.status.digits());
-    out.push(b' ');
-    out.extend_from_slice(head.reason());
-    out.extend_from_slice(b"\r\n");
+    match head.unchanged_line() {
+        Some(line) => out.extend_from_slice(line),
+        None => {
+            out.extend_from_slice(b"HTTP/1.1 ");
+            out.extend_from_slice(&head.status.digits());
+            out.push(b' ');
+            out.extend_from_slice(head.reason());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
     head.headers.write_lines(WRITTEN_BY_US, out);
     if let (None, Some(date)) = (head.headers.get_known(Name::Date), date) {
         debug_assert!(!date.contains(['\r', '\n']), "a date is one line");
@@ -140,6 +155,9 @@ const NEVER_TRAILERS: u64 =
 
 /// The Connection line that names the hop-by-hop fields which a request's head still holds.
 fn connection_line(headers: &Headers) -> &'static [u8] {
+    if !headers.may_hold(Name::Upgrade.bit() | Name::Te.bit()) {
+        return b"";
+    }
     let holds = |name| headers.get_known(name).is_some();
     match (holds(Name::Upgrade), holds(Name::Te)) {
         (false, false) => b"",

@@ -25,6 +25,8 @@ pub fn parse_request(
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<Parsed, RequestError> {
+    // A head that isn't whole within its limit is too large, whatever follows.
+    let bytes = bytes.get(..limits.bytes()).unwrap_or(bytes);
     let result = parse(bytes, limits, head);
     if result.is_err() {
         head.clear();
@@ -43,7 +45,8 @@ fn parse(
             head.clear();
             match read_line(bytes, limits, head)? {
                 Some(base) => (base, base),
-                None => return Ok(Parsed::Incomplete),
+                None if bytes.len() < limits.bytes() => return Ok(Parsed::Incomplete),
+                None => return Err(RequestError::LineTooLong),
             }
         }
     };
@@ -181,19 +184,16 @@ fn version_end(error: SyntaxError) -> RequestError {
 
 /// Host's rules (RFC 9112 §3.2), and the target's authority in its place (§3.2.2).
 fn check_host(head: &mut RequestHead) -> Result<(), RequestError> {
-    let mut hosts = head.headers.get_all_known(Name::Host);
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    if head.headers.is_repeated(Name::Host) {
         return Err(RequestError::HostRepeated);
     }
-    match host {
+    match head.headers.get_known(Name::Host) {
         None if head.version == Version::Http11 => return Err(RequestError::HostMissing),
         None => {}
         // An empty Host would be right for a target without authority only, and http has none.
         Some(value) if !authority::is_authority(value) => return Err(RequestError::HostInvalid),
         Some(_) => {}
     }
-    drop(hosts);
     if let Some(span) = head.target_authority() {
         let (line, headers) = head.line_and_headers();
         headers.set(Name::Host, span.of_str(line)).map_err(|_| SyntaxError::TooLarge)?;

@@ -22,6 +22,8 @@ pub fn parse_response(
     limits: &HeadLimits,
     head: &mut ResponseHead,
 ) -> Result<Parsed, ResponseError> {
+    // A head that isn't whole within its limit is too large, whatever follows.
+    let bytes = bytes.get(..limits.bytes()).unwrap_or(bytes);
     let result = parse(bytes, limits, head);
     if result.is_err() {
         head.clear();

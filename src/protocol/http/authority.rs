@@ -72,6 +72,10 @@ fn is_host(host: &[u8]) -> bool {
 
 /// RFC 3986 §3.2.2 `reg-name`, which an IPv4 address is too.
 fn is_reg_name(host: &[u8]) -> bool {
+    // Nearly every name; the loop below takes three times as long a byte.
+    if host.iter().all(|&byte| is_unreserved_or_sub_delim(byte)) {
+        return true;
+    }
     let mut rest = host;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;

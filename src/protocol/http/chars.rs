@@ -126,12 +126,42 @@ fn scan(bytes: &[u8], stop: impl Fn(u64) -> u64) -> usize {
     if rest.is_empty() {
         return at;
     }
-    // What is left, zeros behind it: out of the last eight bytes if there are so many.
-    let word = match bytes.last_chunk::<LANES>() {
+    (at + lane(stop(last_word(bytes)))).min(bytes.len())
+}
+
+/// Whether a path is read by everybody as it stands: it begins with `/`, and holds neither `%` nor
+/// `\` nor a `/` before another one or before a `.`.
+pub(crate) fn is_plain_path(path: &[u8]) -> bool {
+    if path.first() != Some(&b'/') {
+        return false;
+    }
+    let (words, _) = path.as_chunks::<LANES>();
+    let last = last_word(path);
+    // Whether the lane before the next word's first is a slash, at that first lane's high bit.
+    let mut carried = 0;
+    for word in words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]) {
+        let slash = equal(word, b'/');
+        // `.` and `/` differ in the lowest bit alone.
+        let slash_or_dot = equal(word | LOW, b'/');
+        let doubled = (slash << 8 | carried) & slash_or_dot;
+        if equal(word, b'%') | equal(word, b'\\') | doubled != 0 {
+            return false;
+        }
+        carried = slash >> (u64::BITS - 8);
+    }
+    true
+}
+
+/// The bytes that don't fill a word any more, zeros behind them: out of the last eight bytes if
+/// there are so many.
+#[inline(always)]
+fn last_word(bytes: &[u8]) -> u64 {
+    let (_, rest) = bytes.as_chunks::<LANES>();
+    match bytes.last_chunk::<LANES>() {
+        Some(_) if rest.is_empty() => 0,
         Some(last) => u64::from_le_bytes(*last) >> (8 * (LANES - rest.len())),
         None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-    };
-    (at + lane(stop(word))).min(bytes.len())
+    }
 }
 
 /// Walks over bytes that `keep` holds: eight at a time while `stop` finds nothing among them,
@@ -301,6 +331,32 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn plain_paths_are_told_from_others() {
+        for len in 1..20 {
+            let mut path = vec![b'a'; len];
+            path[0] = b'/';
+            assert!(is_plain_path(&path));
+            for at in 1..len {
+                for (odd, is_plain) in [
+                    ("%", false),
+                    ("\\", false),
+                    ("/", at > 1),
+                    (".", at > 1),
+                    ("/.", false),
+                    ("//", false),
+                ] {
+                    let mut other = path.clone();
+                    if at + odd.len() <= len {
+                        other[at..at + odd.len()].copy_from_slice(odd.as_bytes());
+                        assert_eq!(is_plain_path(&other), is_plain, "{other:?}");
+                    }
+                }
+            }
+        }
+        assert!(!is_plain_path(b"") && !is_plain_path(b"*"));
     }
 
     #[test]

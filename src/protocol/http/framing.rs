@@ -89,6 +89,9 @@ pub fn response_framing(
 
 /// What the framing fields say, or `None` where there are none.
 fn declared(headers: &Headers, version: Version) -> Result<Option<Framing>, FramingError> {
+    if !headers.may_hold(Name::ContentLength.bit() | Name::TransferEncoding.bit()) {
+        return Ok(None);
+    }
     let length = only(headers, Name::ContentLength, FramingError::LengthRepeated)?;
     let encoding = only(headers, Name::TransferEncoding, FramingError::EncodingRepeated)?;
     match (length, encoding) {
@@ -113,12 +116,10 @@ fn only(
     name: Name,
     repeated: FramingError,
 ) -> Result<Option<&[u8]>, FramingError> {
-    let mut values = headers.get_all_known(name);
-    let first = values.next();
-    if values.next().is_some() {
+    if headers.is_repeated(name) && headers.get_all_known(name).nth(1).is_some() {
         return Err(repeated);
     }
-    Ok(first)
+    Ok(headers.get_known(name))
 }
 
 /// 1–19 digits: what fits a `u64` without an overflow check, below 2^63, and no sign or list.

@@ -38,8 +38,11 @@ pub struct Headers {
     repeated: u64,
     /// By name, the place of the first field that had it; means nothing for names not in `seen`,
     /// so it needs no clearing.
-    first: [u8; Name::ALL.len() + 1],
+    first: [u8; NAMES],
 }
+
+/// Known names and [`Name::Other`].
+const NAMES: usize = Name::ALL.len() + 1;
 
 /// A place fits [`Headers::first`].
 const _: () = assert!(FIELDS_MAX <= 256);
@@ -80,7 +83,7 @@ impl Headers {
             dead: 0,
             seen: 0,
             repeated: 0,
-            first: [0; Name::ALL.len() + 1],
+            first: [0; NAMES],
         }
     }
 
@@ -140,7 +143,13 @@ impl Headers {
     /// The first value of a known name; no search unless that was removed.
     #[inline]
     pub fn get_known(&self, name: Name) -> Option<&[u8]> {
-        self.get_all_known(name).next()
+        if !self.may_hold(name.bit()) || name == Name::Other {
+            return None;
+        }
+        match self.fields.get(self.first_place(name)) {
+            Some(field) if field.alive => Some(field.value.of(&self.arena)),
+            _ => self.get_all_known(name).next(),
+        }
     }
 
     /// All values of a known name; no search unless the name came more than once.
@@ -461,6 +470,7 @@ impl Headers {
 
     /// Notes in the index that a field `id` stands at `place`.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "there are FIELDS_MAX places at most")]
     fn note(&mut self, id: Name, place: usize) {
         let bit = id.bit();
         if self.seen & bit != 0 {
@@ -468,8 +478,8 @@ impl Headers {
             return;
         }
         self.seen |= bit;
-        if let (Some(first), Ok(place)) = (self.first.get_mut(id as usize), u8::try_from(place)) {
-            *first = place;
+        if let Some(first) = self.first.get_mut(id as usize) {
+            *first = place as u8;
         }
     }
 
@@ -479,9 +489,30 @@ impl Headers {
         if !self.may_hold(name.bit()) {
             return 0..0;
         }
-        let first = self.first.get(name as usize).map_or(0, |&place| usize::from(place));
-        let end = if self.repeated & name.bit() == 0 { first + 1 } else { self.fields.len() };
+        let first = self.first_place(name);
+        let end = if self.is_repeated(name) { self.fields.len() } else { first + 1 };
         first..end
+    }
+
+    /// Where the first field `name` was put, if there ever was one.
+    #[inline]
+    fn first_place(&self, name: Name) -> usize {
+        self.first.get(name as usize).map_or(0, |&place| usize::from(place))
+    }
+
+    /// Whether the field `name`, which must be there, is the first of all and came only once.
+    #[inline]
+    pub(crate) fn begins_with(&self, name: Name) -> bool {
+        self.may_hold(name.bit())
+            && !self.is_repeated(name)
+            && self.first_place(name) == 0
+            && self.fields.first().is_some_and(|field| field.alive)
+    }
+
+    /// Whether `name` came more than once; false is certain.
+    #[inline]
+    pub(crate) fn is_repeated(&self, name: Name) -> bool {
+        self.repeated & name.bit() != 0
     }
 
     fn is(&self, field: &Field, id: Name, name: &[u8]) -> bool {
@@ -537,150 +568,4 @@ impl Headers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(headers: &Headers) -> Vec<String> {
-        headers
-            .iter()
-            .map(|(n, v)| format!("{}: {}", String::from_utf8_lossy(n), String::from_utf8_lossy(v)))
-            .collect()
-    }
-
-    #[test]
-    fn names_compare_ignoring_case_and_keep_their_spelling() {
-        let mut h = Headers::new();
-        h.append("hOST", "a").unwrap();
-        h.append("X-My", " 1 ").unwrap();
-        assert_eq!(h.get("Host"), Some(&b"a"[..]));
-        assert_eq!(h.get_known(Name::Host), Some(&b"a"[..]));
-        assert_eq!(h.get("x-mY"), Some(&b"1"[..]));
-        assert_eq!(lines(&h), ["hOST: a", "X-My: 1"]);
-    }
-
-    #[test]
-    fn set_keeps_the_place_of_the_first_and_drops_the_rest() {
-        let mut h = Headers::new();
-        for (n, v) in [("A", "1"), ("B", "2"), ("a", "3"), ("C", "4")] {
-            h.append(n, v).unwrap();
-        }
-        h.set("a", "longer").unwrap();
-        assert_eq!(lines(&h), ["A: longer", "B: 2", "C: 4"]);
-        h.set("a", "x").unwrap();
-        h.set("D", "5").unwrap();
-        assert_eq!(lines(&h), ["A: x", "B: 2", "C: 4", "D: 5"]);
-        assert_eq!(h.len(), 4);
-    }
-
-    #[test]
-    fn setting_again_and_again_stays_within_the_arena() {
-        let mut h = Headers::new();
-        for n in 0..100_000u32 {
-            h.set("x-request-id", format!("{n:08}")).unwrap();
-        }
-        assert_eq!(h.get("x-request-id"), Some(&b"00099999"[..]));
-        assert!(h.arena.len() < 64);
-    }
-
-    #[test]
-    fn what_could_split_a_message_is_refused() {
-        let mut h = Headers::new();
-        for value in ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "\x7f"] {
-            assert_eq!(h.append("X", value), Err(FieldError::ValueInvalid), "{value:?}");
-        }
-        for name in ["", " X", "X ", "X:", "X\r\n", "X\0", "ä"] {
-            assert_eq!(h.append(name, "v"), Err(FieldError::NameInvalid), "{name:?}");
-        }
-        h.append("X", "1").unwrap();
-        assert_eq!(h.set("X", "a\r\nb"), Err(FieldError::ValueInvalid));
-        assert_eq!(lines(&h), ["X: 1"]);
-    }
-
-    #[test]
-    fn limits_hold_and_dead_fields_make_room() {
-        let mut h = Headers::new();
-        for _ in 0..FIELDS_MAX {
-            h.append("X", "1").unwrap();
-        }
-        assert_eq!(h.append("Y", "1"), Err(FieldError::TooMany));
-        assert_eq!(h.remove("x"), FIELDS_MAX);
-        h.append("Y", "1").unwrap();
-        assert_eq!(lines(&h), ["Y: 1"]);
-        assert_eq!(h.append("Y", vec![b'a'; HEADERS_BYTES_MAX]), Err(FieldError::TooLarge));
-    }
-
-    /// The index of known names holds through removals, repeats and the room that is made.
-    #[test]
-    fn known_names_are_found_whatever_happened_before() {
-        let mut h = Headers::new();
-        let known = |h: &Headers| {
-            let values =
-                h.get_all_known(Name::Via).map(|v| String::from_utf8_lossy(v).into_owned());
-            values.collect::<Vec<_>>()
-        };
-        h.append("X", "0").unwrap();
-        h.append_known(Name::Via, "1").unwrap();
-        assert_eq!((known(&h), h.get_known(Name::Date)), (vec!["1".to_owned()], None));
-        assert_eq!(h.remove_known(Name::Via), 1);
-        assert!(known(&h).is_empty());
-        for value in ["2", "3"] {
-            h.append("VIA", value).unwrap();
-        }
-        assert_eq!(known(&h), ["2", "3"]);
-        for _ in h.fields.len()..FIELDS_MAX {
-            h.append("X", "1").unwrap();
-        }
-        h.append_known(Name::Date, "now").unwrap();
-        assert_eq!(
-            (known(&h), h.get_known(Name::Date)),
-            (vec!["2".into(), "3".into()], Some(&b"now"[..]))
-        );
-        h.set_known(Name::Via, "4").unwrap();
-        assert_eq!(known(&h), ["4"]);
-        assert_eq!(h.append_known(Name::Other, "4"), Err(FieldError::NameInvalid));
-        assert_eq!(h.append_copy(Name::XForwardedHost, Name::Host), Ok(false));
-        assert_eq!(h.append_copy(Name::XForwardedHost, Name::Via), Ok(true));
-        assert_eq!(h.get("x-forwarded-host"), Some(&b"4"[..]));
-    }
-
-    /// What is written is what iterating gives, line for line, whether copied in one piece or not.
-    #[test]
-    fn lines_are_written_as_they_are() {
-        let mut h = Headers::new();
-        for (n, v) in [("A", "1"), ("Cookie", ""), ("b", "3"), ("Via", "4"), ("c", "5"), ("d", "6")]
-        {
-            h.append(n, v).unwrap();
-        }
-        let written = |h: &Headers, except| {
-            let mut out = Vec::new();
-            h.write_lines(except, &mut out);
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(written(&h, 0), "A: 1\r\nCookie: \r\nb: 3\r\nVia: 4\r\nc: 5\r\nd: 6\r\n");
-        h.set("a", "longer").unwrap();
-        h.set("b", "").unwrap();
-        h.set("d", "7").unwrap();
-        h.remove("c");
-        h.append("e", "8").unwrap();
-        assert_eq!(
-            written(&h, Name::Via.bit()),
-            "A: longer\r\nCookie: \r\nb: \r\nd: 7\r\ne: 8\r\n"
-        );
-        assert_eq!(written(&h, !0), "");
-    }
-
-    #[test]
-    fn retain_and_remove_count_what_they_took() {
-        let mut h = Headers::new();
-        for (n, v) in [("A", "1"), ("Cookie", "2"), ("a", "3")] {
-            h.append(n, v).unwrap();
-        }
-        h.retain(|_, v| v != b"3");
-        assert_eq!(lines(&h), ["A: 1", "Cookie: 2"]);
-        assert_eq!(h.remove_known(Name::Cookie), 1);
-        assert_eq!(h.remove("Cookie"), 0);
-        assert_eq!(h.len(), 1);
-        h.clear();
-        assert!(h.is_empty());
-    }
-}
+mod tests;

@@ -17,6 +17,9 @@ use super::{Headers, Name, RequestError};
 /// proxy that obeyed would drop Host, a length or credentials on the client's word, and the
 /// upstream would see another request than we judged. Nothing has changed then.
 pub fn strip_request_hops(headers: &mut Headers) -> Result<(), RequestError> {
+    if !headers.may_hold(HOPS) {
+        return Ok(());
+    }
     let named = named_fields(headers);
     if named == Named::EndToEnd {
         return Err(RequestError::ConnectionOption);

@@ -3,7 +3,7 @@
 //! ```text
 //!   window   Content-Length: 1024\r\nEt      24 bytes, from a line's start
 //!   packed   Content- Length:                three words up to the colon, zeros behind
-//!   slot     top bits of (words folded over each other, case dropped) * MULTIPLIER
+//!   slot     top bits of (words in lower case, folded over each other) * MULTIPLIER
 //! ```
 //! The colon is part of what is compared, so a name that goes on after a known one (a NUL too)
 //! can't match. A match is exact but for the case of letters, so it also proves that the name is a
@@ -23,20 +23,24 @@ const WORDS: usize = 3;
 pub(crate) struct Packed([u64; WORDS]);
 
 impl Packed {
-    /// The name before the first colon of `window` and its length; `None` if there is no colon.
+    /// The name before the first colon of `window`, its length and its id; `None` if there is no
+    /// colon. The id is looked for in each branch, so that words which are zero cost nothing.
     #[inline(always)]
-    pub(crate) fn before_colon(window: &[u8; WINDOW_BYTES]) -> Option<(Self, usize)> {
+    pub(crate) fn before_colon(window: &[u8; WINDOW_BYTES]) -> Option<(Self, usize, Name)> {
         let [a, b, c] = words(window);
         let colon = equal(a, b':');
         if colon != 0 {
-            return Some((Self([a & up_to(colon), 0, 0]), lane(colon)));
+            let packed = Self([a & up_to(colon), 0, 0]);
+            return Some((packed, lane(colon), packed.id()));
         }
         let colon = equal(b, b':');
         if colon != 0 {
-            return Some((Self([a, b & up_to(colon), 0]), 8 + lane(colon)));
+            let packed = Self([a, b & up_to(colon), 0]);
+            return Some((packed, 8 + lane(colon), packed.id()));
         }
         let colon = equal(c, b':');
-        (colon != 0).then(|| (Self([a, b, c & up_to(colon)]), 16 + lane(colon)))
+        let packed = Self([a, b, c & up_to(colon)]);
+        (colon != 0).then(|| (packed, 16 + lane(colon), packed.id()))
     }
 
     /// `name` with a colon; `None` if that is longer than any known name.
@@ -49,7 +53,7 @@ impl Packed {
     }
 
     /// Whether the `len` bytes before the colon are letters, digits and dashes: surely a token.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn is_plain_token(self, len: usize) -> bool {
         let [a, b, c] = self.0.map(not_name);
         // The colon and what is behind it are found too, so something is.
@@ -64,11 +68,9 @@ impl Packed {
     /// The id, whatever the case of the letters.
     #[inline(always)]
     pub(crate) fn id(self) -> Name {
-        let id = SLOTS.get(slot(self.0, MULTIPLIER)).copied().unwrap_or(Name::Other);
-        let [a, b, c] = self.0;
-        let Some(&[x, y, z]) = LOWER.get(id as usize) else { return Name::Other };
-        let differs = (a | case_bits(x)) ^ x | (b | case_bits(y)) ^ y | (c | case_bits(z)) ^ z;
-        if differs == 0 { id } else { Name::Other }
+        let lower = self.0.map(to_lower);
+        let id = SLOTS.get(slot(lower, MULTIPLIER)).copied().unwrap_or(Name::Other);
+        if LOWER.get(id as usize) == Some(&lower) { id } else { Name::Other }
     }
 }
 
@@ -87,17 +89,17 @@ const fn up_to(found: u64) -> u64 {
     found ^ found.wrapping_sub(1)
 }
 
-/// 0x20 in each lane of `lower` that holds a letter. `-` and `:` and zero lack bit 0x40, which all
-/// letters have.
+/// Letters in lower case, one to one: sets bit 0x20 where bit 0x40 is set, which all letters have
+/// and `-` and `:` lack. So CR, say, doesn't become `-`.
 #[inline(always)]
-const fn case_bits(lower: u64) -> u64 {
-    (lower >> 1) & (LOW * 0x20)
+const fn to_lower(word: u64) -> u64 {
+    word | ((word >> 1) & (LOW * 0x20))
 }
 
-/// Where a name stands in [`SLOTS`]. Rotating by whole lanes keeps case in bit 0x20 of each.
+/// Where a name in lower case stands in [`SLOTS`].
 #[inline(always)]
 const fn slot([a, b, c]: [u64; WORDS], multiplier: u64) -> usize {
-    let folded = (a ^ b.rotate_left(24) ^ c.rotate_left(48)) | (LOW * 0x20);
+    let folded = a ^ b.rotate_left(24) ^ c.rotate_left(48);
     (folded.wrapping_mul(multiplier) >> (u64::BITS - SLOT_BITS)) as usize
 }
 
@@ -175,7 +177,7 @@ mod tests {
             let mut window = [b'a'; WINDOW_BYTES];
             window[len] = b':';
             let name = &window[..len];
-            assert_eq!(Packed::before_colon(&window), Packed::of(name).map(|p| (p, len)));
+            assert_eq!(Packed::before_colon(&window), Packed::of(name).map(|p| (p, len, p.id())));
             // What follows the colon, another one too, doesn't matter.
             let mut other = window;
             other[len + 1..].fill(b':');

@@ -311,6 +311,29 @@ impl RequestHead {
         &self.line
     }
 
+    /// Method and target as they came and with one space between, if that is also how they would be
+    /// written now.
+    pub(crate) fn unchanged_line(&self) -> Option<&[u8]> {
+        let Parts { method, path, query, form, .. } = self.parts;
+        let end = match query {
+            Some(query) if query.start() == path.end() + 1 => query.end(),
+            Some(_) => return None,
+            None => path.end(),
+        };
+        let line = self.line.as_bytes();
+        if query.is_some() && line.get(path.end()) != Some(&b'?') {
+            return None;
+        }
+        // The method is a public field and may have been set since.
+        let unchanged = form == Form::Origin
+            && method.start() == 0
+            && path.start() == method.end() + 1
+            && path.len() > 0
+            && line.get(method.end()) == Some(&b' ')
+            && line.get(..method.end())? == self.method_str().as_bytes();
+        if unchanged { line.get(..end) } else { None }
+    }
+
     /// The target's own authority, if its form has one.
     #[inline]
     pub(crate) fn target_authority(&self) -> Option<Span> {
@@ -375,6 +398,43 @@ mod tests {
         assert_eq!(head.query(), None);
         head.set_method("PURGE").unwrap();
         assert_eq!((head.method, head.method_str()), (Method::Other, "PURGE"));
+    }
+
+    /// Setters leave pieces side by side that look like a line as it came.
+    #[test]
+    fn only_a_line_as_it_came_is_unchanged() {
+        let mut head = RequestHead::new();
+        assert_eq!(head.unchanged_line(), None);
+        head.set_method("PURGE").unwrap();
+        head.set_query(Some("x")).unwrap();
+        head.set_path("/a").unwrap();
+        assert_eq!((head.line(), head.unchanged_line()), ("PURGEx/a", None));
+
+        let line = "PUT /a?b HTTP/1.1\r\n";
+        let parts = Parts {
+            method: Span::new(0, 3),
+            target: Span::new(4, 8),
+            path: Span::new(4, 6),
+            query: Some(Span::new(7, 8)),
+            ..Parts::default()
+        };
+        let came = || {
+            let mut head = RequestHead::new();
+            head.begin(line, Version::Http11, Method::Put, parts);
+            assert_eq!(head.unchanged_line(), Some(&b"PUT /a?b"[..]));
+            head
+        };
+        let mut head = came();
+        head.set_query(None).unwrap();
+        assert_eq!(head.unchanged_line(), Some(&b"PUT /a"[..]));
+        head.set_path("/c").unwrap();
+        assert_eq!(head.unchanged_line(), None);
+        let mut head = came();
+        head.method = Method::Get;
+        assert_eq!(head.unchanged_line(), None);
+        let mut head = came();
+        head.set_query(Some("c")).unwrap();
+        assert_eq!(head.unchanged_line(), None);
     }
 
     #[test]

@@ -85,6 +85,20 @@ impl ResponseHead {
         self.reason = Some(reason);
     }
 
+    /// The status line as it came, if that is also how it would be written now.
+    pub(crate) fn unchanged_line(&self) -> Option<&[u8]> {
+        let (reason, start) = (self.reason?, self.line.first_chunk::<REASON_START>()?);
+        // Version and status are public fields and may have been set since; what we speak is 1.1.
+        let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', digits @ .., b' '] = start
+        else {
+            return None;
+        };
+        let unchanged = *digits == self.status.digits()
+            && reason.start() == REASON_START
+            && reason.end() + 2 == self.line.len();
+        unchanged.then_some(&self.line)
+    }
+
     #[inline]
     pub(crate) fn line(&self) -> &[u8] {
         &self.line
@@ -101,6 +115,9 @@ impl ResponseHead {
     }
 }
 
+/// Where the reason begins in a status line.
+const REASON_START: usize = "HTTP/1.1 200 ".len();
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +132,28 @@ mod tests {
         assert_eq!(head.set_reason("a\r\nb"), Err(TargetError::Invalid));
         head.clear();
         assert_eq!((head.status, head.reason()), (Status::OK, &b"OK"[..]));
+    }
+
+    #[test]
+    fn only_a_line_as_it_came_is_unchanged() {
+        let came = || {
+            let mut head = ResponseHead::new();
+            let line = b"HTTP/1.1 200 OK\r\n";
+            head.begin(line, Version::Http11, Status::OK, Span::new(13, 15));
+            assert_eq!(head.unchanged_line(), Some(&line[..]));
+            head
+        };
+        let mut head = came();
+        head.status = Status::NOT_FOUND;
+        assert_eq!(head.unchanged_line(), None);
+        let mut head = came();
+        head.set_reason("HTTP/1.1 200 Fine").unwrap();
+        assert_eq!(head.unchanged_line(), None);
+        for other in ["HTTP/1.0 200 OK\r\n", "HTTP/1.2 200 OK\r\n", "HTTP/1.1 200\r\n"] {
+            let end = other.len() - 2;
+            let reason = Span::new(end.min(13), end);
+            head.begin(other.as_bytes(), Version::Http11, Status::OK, reason);
+            assert_eq!(head.unchanged_line(), None, "{other}");
+        }
     }
 }

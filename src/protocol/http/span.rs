@@ -15,11 +15,16 @@ impl Span {
     /// The empty span at 0.
     pub(crate) const ZERO: Self = Self { start: 0, end: 0 };
 
-    /// The span `start..end`; offsets beyond 4 GiB saturate and then read as empty.
+    /// The span `start..end` of an arena, which are all far below 4 GiB.
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "every arena has a bound that fits 32 bits"
+    )]
     pub(crate) fn new(start: usize, end: usize) -> Self {
         debug_assert!(start <= end, "a span runs forward");
-        Self { start: narrow(start), end: narrow(end) }
+        debug_assert!(u32::try_from(end).is_ok(), "an arena is bounded");
+        Self { start: start as u32, end: end as u32 }
     }
 
     /// Bytes covered.
@@ -51,9 +56,4 @@ impl Span {
     pub(crate) fn of_str(self, arena: &str) -> &str {
         arena.get(self.start as usize..self.end as usize).unwrap_or("")
     }
-}
-
-#[inline]
-fn narrow(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
 }

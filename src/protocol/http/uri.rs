@@ -5,6 +5,8 @@
 //! else than `/admin`. Escapes of reserved characters (`%2F`) stay escapes: decoding them would
 //! change the path's meaning; [`has_encoded_slash`] tells of them.
 
+use super::chars::is_plain_path;
+
 /// A path that has no safe reading; answer 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathError {
@@ -38,6 +40,9 @@ impl PathError {
 /// # Errors
 /// [`PathError`]: refuse the request.
 pub fn normalized_path<'a>(path: &'a str, scratch: &'a mut String) -> Result<&'a str, PathError> {
+    if is_plain_path(path.as_bytes()) {
+        return Ok(path);
+    }
     if hides_dot_segment(path) {
         return Err(PathError::DotSegmentHidden);
     }
