@@ -81,6 +81,11 @@ const SYNONYMS: &[(&str, &str)] = &[
 const SYNONYM_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/", "peer_addr", "std's name, kept by runtime::TcpStream"),
     ("src/", "peer_cred", "std's and tokio's name"),
+    ("src/", "peer_certificates", "rustls's name"),
+    ("src/", "PeerClosed", "rustls's name"),
+    ("src/", "PeerIncompatible", "rustls's name"),
+    ("src/", "PeerMisbehaved", "rustls's name"),
+    ("src/", "PeerSentOversizedRecord", "rustls's name"),
     ("src/", "target_os", "rustc's cfg"),
     ("src/", "target_arch", "rustc's cfg"),
     ("src/", "with_target", "tracing-subscriber's name"),

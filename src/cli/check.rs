@@ -1,12 +1,16 @@
 //! `ringway check -c FILE`: whether a configuration is right, without starting anything.
 //!
-//! Reads the file and what it includes, opens no socket and asks no endpoint. What is wrong is
-//! returned for the caller to print; what is likely not meant is told beside the good news.
+//! Reads the file, what it includes and the certificates that it names, opens no socket and asks no
+//! endpoint. What is wrong is returned for the caller to print; what is likely not meant is told
+//! beside the good news.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use ringway::config::{self, Config, ConfigErrors};
+use ringway::{
+    config::{self, Config, ConfigErrors},
+    server,
+};
 
 /// Why a verb over a configuration failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +26,8 @@ pub(crate) enum ConfigVerbError {
 /// Checks the file and writes one line about it, after the warnings.
 pub(crate) fn check(path: &Path, out: &mut impl Write) -> Result<(), ConfigVerbError> {
     let config = config::load(path)?;
-    for warning in &config.warnings {
+    let about_files = server::check_files(&config)?;
+    for warning in config.warnings.iter().chain(&about_files) {
         writeln!(out, "{warning} (warning)")?;
     }
     writeln!(out, "{}: ok, {}", path.display(), summary(&config))?;
@@ -85,13 +90,13 @@ mod tests {
     fn a_wrong_file_gives_every_problem() {
         let told = check_text(
             "wrong",
-            "version = 1\n[listener.web]\nadress = '127.0.0.1:80'\nalpn = []\n",
+            "version = 1\n[listener.web]\nadress = '127.0.0.1:80'\nredirect_https = true\n",
         )
         .unwrap_err();
         assert_eq!(
             told,
             "ringway-check-wrong-PID.toml:3:1: listener `web`: `adress` isn't a key; did you mean `address`?
-ringway-check-wrong-PID.toml:4:1: listener `web`: `alpn` is not supported yet"
+ringway-check-wrong-PID.toml:4:1: listener `web`: `redirect_https` is not supported yet"
         );
     }
 }

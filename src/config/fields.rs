@@ -357,6 +357,12 @@ impl<'t> Value<'t> {
         table.entries.iter().map(named).collect()
     }
 
+    /// The value and its place in the language, for messages about what it names.
+    pub(super) fn subject(&self) -> String {
+        let value = self.node.describe();
+        scoped(&self.scope, format!("{} {value}", self.path))
+    }
+
     fn told(&self, why: impl fmt::Display) -> String {
         let value = self.node.describe();
         if self.path.is_empty() {

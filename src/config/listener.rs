@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::base::cidr::Cidr;
 
+use super::tls::ListenerTls;
+
 /// One listener; every shard listens on each of its addresses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerConfig {
@@ -12,6 +14,12 @@ pub struct ListenerConfig {
     pub name: String,
     /// Addresses to bind; at least one, none used by another listener, ports are not 0.
     pub addresses: Vec<SocketAddr>,
+    /// What is spoken. Default: [`Protocol::Http`].
+    pub protocol: Protocol,
+    /// Which versions of HTTP clients may choose, in our order of preference. Default: HTTP/1.1.
+    pub alpn: Vec<Alpn>,
+    /// There exactly if the protocol is [`Protocol::Https`].
+    pub tls: Option<ListenerTls>,
     /// Whose forwarding headers are believed. Default: nobody's.
     pub trusted_proxies: Vec<Cidr>,
     /// Which forwarding headers are sent to endpoints. Default: [`Forwarded::XForwarded`].
@@ -22,6 +30,22 @@ pub struct ListenerConfig {
     pub connect: bool,
     /// What one client may cost.
     pub limits: ListenerLimits,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP in the clear.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// A version of HTTP, as ALPN names it (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// `http/1.1`.
+    Http11,
 }
 
 /// Limits of one client connection. Times are never zero.
@@ -71,11 +95,31 @@ impl ListenerConfig {
         Self {
             name,
             addresses,
+            protocol: Protocol::Http,
+            alpn: vec![Alpn::Http11],
+            tls: None,
             trusted_proxies: Vec::new(),
             forwarded: Forwarded::XForwarded,
             error_format: ErrorFormat::Auto,
             connect: false,
             limits: ListenerLimits::default(),
+        }
+    }
+}
+
+impl Protocol {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 2] = [("http", Self::Http), ("https", Self::Https)];
+}
+
+impl Alpn {
+    /// The words in the file, which are those on the wire.
+    pub(super) const WORDS: [(&str, Self); 1] = [("http/1.1", Self::Http11)];
+
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http11 => "http/1.1",
         }
     }
 }

@@ -58,7 +58,8 @@ fn build(
     }
     // What is read from a text with holes would only be noise beside the faults of syntax.
     let config = (!problems.has_errors()).then(|| {
-        let (config, places) = read::root(&table, cpus, &problems);
+        let (mut config, places) = read::root(&table, cpus, &problems);
+        config.locate(&sources);
         conflict::check(&config, &places, &sources, &problems);
         config
     });

@@ -30,6 +30,7 @@ mod route;
 mod runtime;
 mod suggest;
 mod template;
+mod tls;
 mod upstream;
 
 pub use crate::base::access::{AccessFormat, LogField, LogPiece};
@@ -37,7 +38,7 @@ pub use admin::AdminConfig;
 pub use cpus::Cpus;
 pub use fields::Schema;
 pub use filter::{FilterConfig, FilterKind, IdTrust};
-pub use listener::{ErrorFormat, Forwarded, ListenerConfig, ListenerLimits};
+pub use listener::{Alpn, ErrorFormat, Forwarded, ListenerConfig, ListenerLimits, Protocol};
 pub use load::{load, parse, parse_on};
 pub use log::{AccessLog, ErrorLog, LogConfig, LogLevel, LogPath};
 pub use pattern::{HostPattern, PathPattern, Segment, Specificity};
@@ -48,6 +49,7 @@ pub use route::{
 };
 pub use runtime::{Buffers, IoDriver, RuntimeConfig};
 pub use template::{Piece, Template, Variable};
+pub use tls::{CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
 pub use upstream::{
     BalancePolicy, EndpointConfig, HashKey, HealthConfig, OutlierConfig, PoolConfig, Probe, Share,
     UpstreamConfig, UpstreamLimits,
@@ -109,6 +111,14 @@ pub fn zero(listen: SocketAddr, endpoints: &[SocketAddr]) -> Result<Config, Zero
         filters: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+impl Config {
+    /// Turns the places of the files that it names into lines and columns.
+    fn locate(&mut self, sources: &place::Sources) {
+        let listeners = self.listeners.iter_mut();
+        listeners.filter_map(|listener| listener.tls.as_mut()).for_each(|tls| tls.locate(sources));
+    }
 }
 
 /// Holds a configuration that a program has made or changed against the rules of the file.

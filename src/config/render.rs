@@ -12,11 +12,12 @@ use crate::base::units::{ByteSize, format_duration};
 
 use super::cpus::format_list;
 use super::filter::{FilterConfig, FilterKind, IdTrust};
-use super::listener::{ErrorFormat, Forwarded, ListenerConfig};
+use super::listener::{ErrorFormat, Forwarded, ListenerConfig, Protocol};
 use super::log::{LogConfig, LogLevel, LogPath};
 use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
 use super::runtime::{IoDriver, RuntimeConfig};
 use super::template::{Piece, Template};
+use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
 use super::upstream::{BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig};
 use super::{AdminConfig, Config};
 
@@ -116,7 +117,8 @@ fn log(out: &mut Out, log: &LogConfig) {
 fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.header(format!("[listener.{}]", key(&listener.name)));
     out.set("address", list(listener.addresses.iter().map(|address| string(&address.to_string()))));
-    out.set("protocol", string("http"));
+    out.set("protocol", word(&Protocol::WORDS, listener.protocol));
+    out.set("alpn", list(listener.alpn.iter().map(|alpn| string(alpn.name()))));
     out.set(
         "trusted_proxies",
         list(listener.trusted_proxies.iter().map(|block| string(&block.to_string()))),
@@ -124,6 +126,9 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.set("forwarded", word(&Forwarded::WORDS, listener.forwarded));
     out.set("error_format", word(&ErrorFormat::WORDS, listener.error_format));
     out.set("connect", listener.connect);
+    if let Some(tls) = &listener.tls {
+        self::tls(out, &listener.name, tls);
+    }
     let limits = &listener.limits;
     out.header(format!("[listener.{}.limits]", key(&listener.name)));
     out.set("header_timeout", duration(limits.header_timeout));
@@ -132,6 +137,41 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.set("idle", duration(limits.idle));
     out.set("headers", size(u64::from(limits.headers)));
     out.set("body", limits.body.map_or_else(|| string("unlimited"), size));
+}
+
+fn tls(out: &mut Out, name: &str, tls: &ListenerTls) {
+    out.header(format!("[listener.{}.tls]", key(name)));
+    out.set("min_version", word(&TlsVersion::WORDS, tls.min_version));
+    let certificates = tls.certificates.iter().map(|certificate| {
+        let mut parts = vec![
+            format!("cert = {}", file(&certificate.cert)),
+            format!("key = {}", file(&certificate.key)),
+        ];
+        parts.extend(certificate.ocsp.as_ref().map(|ocsp| format!("ocsp = {}", file(ocsp))));
+        let auth = certificate.client_auth.as_ref();
+        parts.extend(auth.map(|auth| format!("client_auth = {}", client_auth(auth))));
+        format!("{{ {} }}", parts.join(", "))
+    });
+    out.set("certificates", list(certificates));
+    out.set("client_auth", client_auth(&tls.client_auth));
+    out.set("reject_unknown_sni", tls.reject_unknown_sni);
+    out.set("handshake_timeout", duration(tls.handshake_timeout));
+    out.set("handshakes", tls.handshakes);
+    if let Some(path) = &tls.key_log {
+        out.set("key_log", string(&path.display().to_string()));
+    }
+}
+
+fn client_auth(auth: &ClientAuth) -> String {
+    let mode = word(&ClientAuthMode::WORDS, auth.mode);
+    match &auth.ca {
+        Some(ca) => format!("{{ mode = {mode}, ca = {} }}", file(ca)),
+        None => format!("{{ mode = {mode} }}"),
+    }
+}
+
+fn file(name: &FileName) -> String {
+    string(&name.path.display().to_string())
 }
 
 fn route(out: &mut Out, config: &Config, route: &RouteConfig) {

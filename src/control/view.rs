@@ -76,6 +76,21 @@ pub struct ListenerView {
     pub open: u64,
     /// Connections closed at once, by reason: `max_connections`, `draining`, `accept_error`.
     pub refused: Vec<(&'static str, u64)>,
+    /// Its TLS; `None` in the clear.
+    pub tls: Option<TlsView>,
+}
+
+/// A listener's TLS, all shards together.
+#[derive(Debug, Clone, Default)]
+pub struct TlsView {
+    /// Handshakes that succeeded, by version (`1.2`, `1.3`) and whether a session was resumed.
+    pub handshakes: Vec<(&'static str, bool, u64)>,
+    /// Handshakes that failed, by reason.
+    pub failures: Vec<(&'static str, u64)>,
+    /// Handshakes going on now.
+    pub handshaking: u64,
+    /// Encrypted connections open now.
+    pub open: u64,
 }
 
 /// One shard.

@@ -12,6 +12,7 @@ use super::{error::Error, recycle, wire::WireBody};
 use crate::{
     protocol::http::Headers,
     runtime::{PooledFuture, RecvBuf, SendBuf},
+    transport::Received,
 };
 
 /// A piece of a body. Derefs to its bytes.
@@ -94,6 +95,15 @@ impl Drop for Chunk {
 impl From<RecvBuf> for Chunk {
     fn from(buf: RecvBuf) -> Self {
         Self { kind: ChunkKind::Ring(buf), start: 0 }
+    }
+}
+impl From<Received> for Chunk {
+    #[inline]
+    fn from(received: Received) -> Self {
+        match received {
+            Received::Ring(buf) => buf.into(),
+            Received::Owned(bytes) => bytes.into(),
+        }
     }
 }
 impl From<Vec<u8>> for Chunk {

@@ -10,16 +10,18 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use super::{body::Chunk, error::Error, observe::Traffic, shard::Shard};
+use super::{body::Chunk, client::Scheme, error::Error, observe::Traffic, shard::Shard};
 use crate::{
     base::cidr::Cidr,
-    config::{ErrorFormat, Forwarded, ListenerConfig},
+    config::{ErrorFormat, Forwarded, ListenerConfig, Protocol},
     protocol::h1::HeadLimits,
-    runtime::{PooledFuture, Recv, SendBuf, TcpStream, Timer},
+    runtime::{PooledFuture, SendBuf, Timer},
+    transport::{Recv, Stream, tls::ServerTls},
 };
 
 /// What an exchange needs to know of the listener its connection came by. Fixed for one config.
@@ -38,6 +40,12 @@ pub struct ListenerRules {
     pub(super) idle: Duration,
     /// Most bytes of a request body; `u64::MAX` is unlimited.
     pub(super) body_max: u64,
+    /// Whether its connections begin with a TLS handshake.
+    pub(super) is_secure: bool,
+    pub(super) handshake_timeout: Duration,
+    pub(super) handshakes_max: u32,
+    /// Its certificates; without them a listener that is to be secure serves nobody.
+    pub(super) tls: Option<Arc<ServerTls>>,
 }
 
 impl ListenerRules {
@@ -58,7 +66,20 @@ impl ListenerRules {
             write_timeout: limits.write_timeout,
             idle: limits.idle,
             body_max: limits.body.unwrap_or(u64::MAX),
+            is_secure: config.protocol == Protocol::Https,
+            handshake_timeout: config
+                .tls
+                .as_ref()
+                .map_or(limits.header_timeout, |tls| tls.handshake_timeout),
+            handshakes_max: config.tls.as_ref().map_or(0, |tls| tls.handshakes),
+            tls: None,
         }
+    }
+
+    /// With these certificates.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The listener's place in its configuration.
@@ -76,7 +97,7 @@ impl ListenerRules {
 
 /// One client's connection.
 pub struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) client: SocketAddr,
     pub(super) shard: Rc<Shard>,
     /// Deadlines of whatever the connection itself waits for: heads, idleness, writing.
@@ -98,7 +119,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, client: SocketAddr, shard: Rc<Shard>) -> Self {
+    pub(super) fn new(stream: Stream, client: SocketAddr, shard: Rc<Shard>) -> Self {
         Self {
             stream,
             client,
@@ -111,6 +132,20 @@ impl Connection {
             received: Cell::new(0),
             sent: Cell::new(0),
             is_idle: Cell::new(true),
+        }
+    }
+
+    /// How the connection itself is made.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.stream.is_tls() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Ends a connection on which everything was answered well: TLS says so, and the client can
+    /// tell it from a cut.
+    pub(super) async fn end(&self) {
+        if self.stream.is_tls() {
+            self.timer.set_after(END_WAIT);
+            let _too_late = self.timer.guard(self.stream.end()).await;
         }
     }
 
@@ -169,9 +204,9 @@ impl Connection {
         let recv = armed.get_or_insert_with(|| self.stream.recv());
         let received = ready!(Pin::new(recv).poll(cx));
         *armed = None;
-        Poll::Ready(received.map(|buf| {
-            self.received.set(self.received.get() + buf.len() as u64);
-            Chunk::from(buf)
+        Poll::Ready(received.map(|received| {
+            self.received.set(self.received.get() + received.len() as u64);
+            Chunk::from(received)
         }))
     }
 
@@ -288,7 +323,7 @@ pub(super) enum SendError {
 /// Sends all of `buf` on `stream`; fails when nothing is taken for `limit`. A buffer that the
 /// kernel still holds is not given back.
 pub(super) async fn send_within(
-    stream: &TcpStream,
+    stream: &Stream,
     buf: SendBuf,
     timer: &Timer,
     limit: Duration,
@@ -318,5 +353,7 @@ pub(super) async fn send_within(
     .await
 }
 
+/// How long a client that takes nothing may keep us from saying goodbye.
+const END_WAIT: Duration = Duration::from_secs(1);
 /// How long an exchange runs before we look whether its client is still there.
 const WATCH_AFTER: Duration = Duration::from_millis(100);

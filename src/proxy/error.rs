@@ -46,6 +46,9 @@ pub enum Error {
     /// CONNECT where the listener doesn't allow it.
     #[error("method CONNECT is not allowed")]
     ConnectRefused,
+    /// The host asks more of its clients than their connection was asked.
+    #[error("this connection's TLS session is not for this host")]
+    Misdirected,
     /// No endpoint can take the request.
     #[error("upstream `{upstream}` has no endpoint available")]
     NoEndpoint {
@@ -135,6 +138,7 @@ impl Error {
             Self::ClientTimeout { .. } => Status::REQUEST_TIMEOUT,
             Self::NoRoute => Status::NOT_FOUND,
             Self::ConnectRefused => Status::METHOD_NOT_ALLOWED,
+            Self::Misdirected => Status::MISDIRECTED_REQUEST,
             Self::NoEndpoint { .. } => Status::SERVICE_UNAVAILABLE,
             Self::Connect(error) => match error {
                 ConnectError::QueueFull { .. } | ConnectError::QueueTimeout { .. } => {
@@ -166,6 +170,7 @@ impl Error {
             | Self::ClientTimeout { .. }
             | Self::NoRoute
             | Self::ConnectRefused
+            | Self::Misdirected
             | Self::Rejected { .. } => Fault::Client,
             Self::NoEndpoint { .. }
             | Self::Connect(_)
@@ -191,6 +196,7 @@ impl Error {
             Self::ClientTimeout { .. } => "client_timeout",
             Self::NoRoute => "no_route",
             Self::ConnectRefused => "connect_refused",
+            Self::Misdirected => "misdirected",
             Self::NoEndpoint { .. } => "no_endpoint",
             Self::Connect(_) => "connect_failure",
             Self::UpstreamTimeout { .. } => "upstream_timeout",
@@ -216,7 +222,8 @@ impl Error {
             | Self::BodyTooLarge { .. }
             | Self::ClientTimeout { .. }
             | Self::NoRoute
-            | Self::ConnectRefused => self.to_string(),
+            | Self::ConnectRefused
+            | Self::Misdirected => self.to_string(),
             Self::NoEndpoint { .. } | Self::Connect(_) => {
                 "no upstream endpoint can take this request now".to_owned()
             }

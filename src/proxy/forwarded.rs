@@ -23,12 +23,16 @@ pub(super) struct Client {
     pub(super) is_trusted: bool,
 }
 
-/// Who sent `head` over a connection from `address`.
-pub(super) fn client(head: &RequestHead, address: SocketAddr, listener: &ListenerRules) -> Client {
+/// Who sent `head` over a connection from `address` that was made by `scheme`.
+pub(super) fn client(
+    head: &RequestHead,
+    (address, scheme): (SocketAddr, Scheme),
+    listener: &ListenerRules,
+) -> Client {
     let nearest = address.ip().to_canonical();
     let is_trusted = |ip| listener.trusted_proxies.iter().any(|block| block.contains(ip));
     if listener.trusted_proxies.is_empty() || !is_trusted(nearest) {
-        return Client { ip: nearest, scheme: Scheme::Http, is_trusted: false };
+        return Client { ip: nearest, scheme, is_trusted: false };
     }
     let headers = &head.headers;
     let (ip, proto) = if listener.forwarded == Forwarded::Rfc7239 {
@@ -43,8 +47,11 @@ pub(super) fn client(head: &RequestHead, address: SocketAddr, listener: &Listene
         let proto = headers.get_known(Name::XForwardedProto);
         (forwarded::client(nearest, hops, is_trusted), proto)
     };
-    let is_https = proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
-    let scheme = if is_https { Scheme::Https } else { Scheme::Http };
+    let scheme = match proto {
+        None => scheme,
+        Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
+        Some(_) => Scheme::Http,
+    };
     Client { ip, scheme, is_trusted: true }
 }
 

@@ -14,7 +14,8 @@ use crate::{
         h1::{self, HeadLimits, Parsed},
         http::{self, ResponseError, ResponseHead, Status},
     },
-    runtime::{self, Recv, Timer},
+    runtime::{self, Timer},
+    transport::Recv,
     upstream::Lent,
 };
 
@@ -148,7 +149,7 @@ impl<'t> HeadReader<'t> {
         };
         self.any = true;
         self.buffered = Some(match self.buffered.take() {
-            None => received.into(),
+            None => Chunk::from(received),
             Some(before) => join(&before, &received),
         });
         Poll::Ready(Ok(()))

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     protocol::{h1, http::Framing},
-    runtime::{PooledFuture, SendBuf, TcpStream, Timer},
+    runtime::{PooledFuture, SendBuf, Timer},
+    transport::Stream,
     upstream::Lent,
 };
 
@@ -133,7 +134,7 @@ impl Drop for Outgoing {
 }
 
 /// Streams `body` to `to`.
-async fn pump(body: Body, to: Rc<TcpStream>, framing: Framing, idle: Duration) -> UploadEnd {
+async fn pump(body: Body, to: Rc<Stream>, framing: Framing, idle: Duration) -> UploadEnd {
     let timer = Timer::new();
     let sink = Sink { stream: &to, timer: &timer, limit: idle };
     match stream_body(body, &sink, framing).await {

@@ -13,11 +13,10 @@ use std::{
 };
 
 use crate::protocol::http::{RequestHead, ResponseHead};
+pub(crate) use crate::transport::bytes::{give as give_bytes, take as take_bytes};
 
 /// Items kept per list and thread.
 const KEPT_MAX: usize = 512;
-/// A byte vector with more capacity is not kept.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// What can live in a free list.
 pub trait Recycle: Sized + 'static {
@@ -104,27 +103,3 @@ recycle!(ResponseHead, Self::default(), |head| {
     head.clear();
     true
 });
-
-thread_local! {
-    static BYTES: ManuallyDrop<RefCell<Vec<Vec<u8>>>> =
-        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
-}
-
-/// An empty byte vector, with capacity when this thread has one to spare.
-pub(crate) fn take_bytes() -> Vec<u8> {
-    BYTES.with(|list| list.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(4096))
-}
-
-/// Gives a byte vector back.
-pub(crate) fn give_bytes(mut bytes: Vec<u8>) {
-    if bytes.capacity() == 0 || bytes.capacity() > KEPT_BYTES_MAX {
-        return;
-    }
-    bytes.clear();
-    BYTES.with(|list| {
-        let mut list = list.borrow_mut();
-        if list.len() < KEPT_MAX {
-            list.push(bytes);
-        }
-    });
-}

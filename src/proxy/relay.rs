@@ -19,8 +19,9 @@ use super::{
     error::Error,
     wire::WireBody,
 };
-use crate::runtime::{
-    self, Expired, LEASE_SIZE, SendBuf, SpliceError, SpliceStep, TcpStream, Timer,
+use crate::{
+    runtime::{self, Expired, LEASE_SIZE, SendBuf, SpliceError, SpliceStep, Timer},
+    transport::Stream,
 };
 
 /// Why a relay ended early.
@@ -34,7 +35,7 @@ pub(super) enum RelayError {
 
 /// The receiving side.
 pub(super) struct Sink<'a> {
-    pub(super) stream: &'a TcpStream,
+    pub(super) stream: &'a Stream,
     pub(super) timer: &'a Timer,
     /// Longest time in which the receiver takes nothing.
     pub(super) limit: Duration,
@@ -61,7 +62,7 @@ pub(super) async fn relay(body: &mut WireBody, to: &Sink<'_>) -> Result<u64, Rel
 }
 
 fn can_splice(body: &WireBody, to: &Sink<'_>) -> bool {
-    body.bare_stream().is_some_and(TcpStream::can_splice) && to.stream.can_splice()
+    body.bare_stream().is_some_and(Stream::can_splice) && to.stream.can_splice()
 }
 
 /// One ring buffer.
@@ -124,7 +125,8 @@ async fn receive_lease(
 /// The whole rest, without entering user space.
 async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, RelayError> {
     let idle = body.idle();
-    let Some(from) = body.bare_stream() else { return Ok(0) };
+    let from = body.bare_stream().and_then(Stream::as_plain);
+    let (Some(from), Some(sink)) = (from, to.stream.as_plain()) else { return Ok(0) };
     // Whoever is waited for has its own limit, which begins anew when something has moved.
     let waits_for = Cell::new(None);
     let watch = |step| match step {
@@ -136,7 +138,7 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
         }
     };
     to.timer.set_after(idle);
-    let result = to.timer.guard(runtime::splice(from, to.stream, left, watch)).await;
+    let result = to.timer.guard(runtime::splice(from, sink, left, watch)).await;
     match result {
         Ok(Ok(())) => {
             body.moved(left);

@@ -84,7 +84,7 @@ impl Arrival {
         head: &RequestHead,
         now: Instant,
     ) -> Self {
-        let client = forwarded::client(head, connection.client, listener);
+        let client = forwarded::client(head, (connection.client, connection.scheme()), listener);
         Self {
             downstream: Downstream::H1(Rc::clone(connection)),
             listener: Rc::clone(listener),

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, FilterKind},
+    transport::tls::ServerTls,
     upstream::Upstream,
 };
 
@@ -29,15 +30,31 @@ pub struct Snapshot {
     pub upstream_counters: Vec<Arc<PerShard<UpstreamCounters>>>,
     /// In the order of `config.filters`; none for filters that aren't rate limits.
     pub rate_tables: Vec<Option<Arc<RateTable>>>,
+    /// In the order of `config.listeners`; none for those without TLS.
+    pub tls: Vec<Option<Arc<ServerTls>>>,
     /// Counts configs since the start, from 1.
     pub generation: u64,
 }
 
 impl Snapshot {
-    /// Builds the snapshot of `config` for `shards` shards.
+    /// Builds the snapshot of `config` for `shards` shards, without TLS: listeners that are to be
+    /// secure serve nobody.
     #[must_use]
     pub fn build(
         config: Config,
+        shards: usize,
+        now: Instant,
+        previous: Option<&Self>,
+    ) -> Arc<Self> {
+        let tls = config.listeners.iter().map(|_| None).collect();
+        Self::build_with(config, tls, shards, now, previous)
+    }
+
+    /// Builds the snapshot of `config`, whose listeners have this TLS, for `shards` shards.
+    #[must_use]
+    pub fn build_with(
+        config: Config,
+        tls: Vec<Option<Arc<ServerTls>>>,
         shards: usize,
         now: Instant,
         previous: Option<&Self>,
@@ -63,6 +80,7 @@ impl Snapshot {
                 previous.map(|p| &*p.upstream_counters),
             ),
             rate_tables: rate_tables.collect(),
+            tls,
             generation: previous.map_or(1, |previous| previous.generation + 1),
             config,
         })

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use crossbeam_utils::CachePadded;
 
 use super::error::Error;
-use crate::base::metrics::{Counter, Gauge, Histogram};
+use crate::{
+    base::metrics::{Counter, Gauge, Histogram},
+    transport::tls::{Handshaken, Reason, Version},
+};
 
 /// One shard's counters. One writer: the shard.
 #[derive(Debug, Default)]
@@ -96,6 +99,40 @@ pub struct ListenerCounters {
     pub refused: Counter,
     /// Accepts that failed.
     pub accept_errors: Counter,
+    /// What happened to TLS.
+    pub tls: TlsCounters,
+}
+
+/// The TLS of one listener on one shard.
+#[derive(Debug, Default)]
+pub struct TlsCounters {
+    /// Handshakes that succeeded: TLS 1.2 and 1.3, each in full and resumed.
+    pub handshakes: [[Counter; 2]; 2],
+    /// Handshakes that failed, by [`Reason::index`].
+    pub failures: [Counter; Reason::ALL.len()],
+    /// Encrypted connections open now.
+    pub open: Gauge,
+    /// Handshakes going on now.
+    pub handshaking: Gauge,
+}
+
+impl TlsCounters {
+    /// A handshake succeeded.
+    pub(super) fn count(&self, handshaken: &Handshaken) {
+        let version = usize::from(handshaken.version == Version::Tls13);
+        let kinds = self.handshakes.get(version);
+        let kind = kinds.and_then(|kinds| kinds.get(usize::from(handshaken.is_resumed)));
+        if let Some(counter) = kind {
+            counter.increment();
+        }
+    }
+
+    /// A handshake failed.
+    pub(super) fn count_failure(&self, reason: Reason) {
+        if let Some(counter) = self.failures.get(reason.index()) {
+            counter.increment();
+        }
+    }
 }
 
 /// One route on one shard.

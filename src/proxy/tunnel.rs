@@ -15,7 +15,7 @@ use super::{
     connection::{Connection, ListenerRules, SendError, send_within},
     wire::UpstreamSide,
 };
-use crate::runtime::{TcpStream, Timer};
+use crate::{runtime::Timer, transport::Stream};
 
 /// Runs the tunnel between `connection` and `upstream` until it ends.
 pub(super) async fn run(
@@ -67,14 +67,14 @@ pub(super) async fn run(
 /// Sends one piece on; false at the end of the stream, which is passed on too.
 async fn forward(
     chunk: Chunk,
-    to: &TcpStream,
+    to: &Stream,
     timer: &Timer,
     limit: Duration,
     activity: &Activity,
 ) -> Result<bool, SendError> {
     activity.note();
     if chunk.is_empty() {
-        to.shutdown_write().map_err(|_| SendError::Closed)?;
+        to.shutdown_write().await.map_err(|_| SendError::Closed)?;
         return Ok(false);
     }
     send_within(to, chunk.into_send(), timer, limit).await.map_err(|(error, _)| error)?;

@@ -19,7 +19,8 @@ use crate::{
         h1::{BodyDecoder, BodyError},
         http::{Framing, Headers},
     },
-    runtime::{Expired, TcpStream, Timer},
+    runtime::{Expired, Timer},
+    transport::Stream,
     upstream::Lent,
 };
 
@@ -132,11 +133,11 @@ impl WireBody {
     }
 
     /// The connection's socket, when no received byte is waiting in user space.
-    pub(super) fn bare_stream(&self) -> Option<&TcpStream> {
+    pub(super) fn bare_stream(&self) -> Option<&Stream> {
         (self.buffered.is_none() && !self.is_ended).then(|| self.stream()).flatten()
     }
 
-    pub(super) fn stream(&self) -> Option<&TcpStream> {
+    pub(super) fn stream(&self) -> Option<&Stream> {
         match &self.side {
             Side::Downstream(connection) => Some(&connection.stream),
             Side::Upstream(side) => side.as_ref().map(|side| &**side.lent.stream()),

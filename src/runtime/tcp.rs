@@ -208,6 +208,13 @@ impl TcpStream {
         })
     }
 
+    /// Whether a send is in flight.
+    pub fn is_sending(&self) -> bool {
+        shard::with(|shard| {
+            shard.sockets.get(self.socket).is_some_and(|entry| entry.send.get() != NONE)
+        })
+    }
+
     /// Waits until something can be read, or the stream has ended or failed. Cancel safe.
     ///
     /// # Errors
@@ -277,7 +284,7 @@ impl TcpStream {
         let released = shard::with(|shard| shard.release_socket(self.socket));
         let Some((fd, sent)) = released else {
             tracing::error!("a connection with an operation in flight can't move to another shard");
-            return OwnedSocket { fd: -1, sent: 0 };
+            return OwnedSocket::closed();
         };
         // The slot is free: nothing is left for `Drop` to close.
         let this = std::mem::ManuallyDrop::new(self);
@@ -324,6 +331,13 @@ impl fmt::Debug for TcpStream {
 pub struct OwnedSocket {
     fd: RawFd,
     sent: u64,
+}
+
+impl OwnedSocket {
+    /// None: what a connection that was lost on its way is.
+    pub(crate) fn closed() -> Self {
+        Self { fd: -1, sent: 0 }
+    }
 }
 
 impl Drop for OwnedSocket {

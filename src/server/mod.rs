@@ -13,6 +13,7 @@
 //! A reload is two steps, so that nothing is half applied: every shard first *prepares* the new
 //! snapshot (builds its handlers), and only when all have, every one *commits*.
 
+mod certificates;
 mod demo;
 mod listeners;
 mod order;
@@ -25,6 +26,7 @@ mod view;
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 pub use crate::proxy::ShardScope;
+pub use certificates::check_files;
 pub use demo::Demo;
 pub use shard::{Listening, Steward};
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     Error, Source,
+    certificates::{self, Certificates},
     listeners::{self, Bound},
     order::{BoundListener, Driver, Order, Seed, Started, driver_choice},
     privileges, reload, shard,
@@ -26,6 +27,7 @@ use crate::{
     },
     proxy::{self, Handler, ShardScope, Shared, Snapshot, stats::ShardStats},
     runtime::{Options, mailbox, now_uncached, wall_now_uncached},
+    transport::tls::Expiry,
     upstream,
 };
 
@@ -44,10 +46,16 @@ where
     let shards = config.runtime.shards.len();
     let (control, sinks) = Control::bind(&config.admin, &config.log, shards, error_log)?;
     let bound = bind_all(&config, &BTreeMap::new(), shards)?;
+    // Keys may be readable to root only.
+    let mut certificates = Certificates::default();
+    let tls = certificates.load(&config, Expiry::Told)?;
+    for warning in &tls.warnings {
+        tracing::error!("{warning}");
+    }
     if let Some(user) = &config.runtime.user {
         privileges::become_user(user)?;
     }
-    let mut plane = Plane::start(config, source, make, sinks)?;
+    let mut plane = Plane::start(config, source, make, sinks, (certificates, tls))?;
     plane.go_live(bound)?;
     control.run(Box::new(plane))?;
     Ok(())
@@ -63,6 +71,7 @@ pub(super) struct Plane {
     /// Bound addresses: as configured, and as the kernel has them.
     pub(super) addresses: BTreeMap<(String, SocketAddr), SocketAddr>,
     shards: Vec<ShardHandle>,
+    certificates: Certificates,
     phase: Arc<watch::Sender<Phase>>,
 }
 
@@ -88,6 +97,7 @@ impl Plane {
         source: Source,
         make: F,
         sinks: Vec<crate::base::access::AccessSink>,
+        (certificates, tls): (Certificates, certificates::Ready),
     ) -> Result<Self, Error>
     where
         H: Handler + 'static,
@@ -117,7 +127,7 @@ impl Plane {
         drop(started);
         let driver = wait_for_start(&reports, count)?;
         let now = now_uncached();
-        let snapshot = Snapshot::build(config, count, now, None);
+        let snapshot = Snapshot::build_with(config, tls.listeners, count, now, None);
         let at = wall_now_uncached();
         Ok(Self {
             source,
@@ -133,6 +143,7 @@ impl Plane {
             },
             addresses: BTreeMap::new(),
             shards,
+            certificates,
             phase: Arc::new(watch::Sender::new(Phase::Starting)),
         })
     }
@@ -214,16 +225,23 @@ impl Plane {
             errors.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
         })?;
         reload::check(&self.snapshot.config, &config)?;
+        let mut certificates = self.certificates.clone();
+        let tls = certificates.load(&config, Expiry::Refused).map_err(|errors| {
+            errors.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        })?;
         let shards = self.shards.len();
         let bound =
             bind_all(&config, &self.addresses, shards).map_err(|error| vec![error.to_string()])?;
         let changes = reload::changes(&self.snapshot.config, &config);
         let (admin, log) = (config.admin.clone(), config.log.clone());
-        let warnings = config.warnings.clone();
-        let snapshot = Snapshot::build(config, shards, now_uncached(), Some(&self.snapshot));
+        let mut warnings = config.warnings.clone();
+        warnings.extend(tls.warnings);
+        let (now, previous) = (now_uncached(), Some(&*self.snapshot));
+        let snapshot = Snapshot::build_with(config, tls.listeners, shards, now, previous);
         self.prepare(&snapshot).map_err(|error| vec![error.to_string()])?;
         let generation = snapshot.generation;
         self.commit(snapshot, bound);
+        self.certificates = certificates;
         Ok(Reloaded { generation, changes, warnings, admin, log })
     }
 }

@@ -174,9 +174,10 @@ where
         let config = next.snapshot.config.listeners.clone();
         for (index, listener) in config.iter().enumerate() {
             let Some(counters) = next.snapshot.listeners.get(index) else { continue };
+            let tls = next.snapshot.tls.get(index).cloned().flatten();
             let current = Current {
                 handler: Rc::clone(&next.handler),
-                listener: Rc::new(ListenerRules::new(listener, index)),
+                listener: Rc::new(ListenerRules::new(listener, index).with_tls(tls)),
                 observer: Rc::clone(&next.observer),
                 counters: Arc::clone(counters),
             };

@@ -8,13 +8,18 @@ use crate::{
     config::{Action, FilterKind},
     control::{
         upstreams,
-        view::{ConfigView, FilterView, ListenerView, RouteView, ShardView, UpstreamView, View},
+        view::{
+            ConfigView, FilterView, ListenerView, RouteView, ShardView, TlsView, UpstreamView, View,
+        },
     },
     proxy::{
         NO_ROUTE,
-        stats::{ListenerCounters, PerShard, RouteCounters, ShardStats, UpstreamCounters},
+        stats::{
+            ListenerCounters, PerShard, RouteCounters, ShardStats, TlsCounters, UpstreamCounters,
+        },
     },
     runtime::{DriverKind, now_uncached},
+    transport::tls::{Reason, Version},
 };
 
 /// Everything of `plane` now.
@@ -53,6 +58,9 @@ pub(super) fn view(plane: &Plane) -> View {
 fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
     let sum = |read: fn(&ListenerCounters) -> u64| stats.shards().map(read).sum();
     let own = plane.addresses.iter().filter(|((name, _), _)| *name == stats.name);
+    let listeners = &plane.snapshot.config.listeners;
+    let own_config = listeners.iter().find(|listener| listener.name == stats.name);
+    let is_secure = own_config.is_some_and(|listener| listener.tls.is_some());
     ListenerView {
         name: stats.name.clone(),
         addresses: own.map(|(_, local)| *local).collect(),
@@ -62,6 +70,28 @@ fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
             ("max_connections", sum(|counters| counters.refused.get())),
             ("accept_error", sum(|counters| counters.accept_errors.get())),
         ],
+        tls: is_secure.then(|| tls(stats)),
+    }
+}
+
+fn tls(stats: &PerShard<ListenerCounters>) -> TlsView {
+    let sum = |read: &dyn Fn(&TlsCounters) -> u64| {
+        stats.shards().map(|counters| read(&counters.tls)).sum::<u64>()
+    };
+    let mut handshakes = Vec::new();
+    for (version, name) in [Version::Tls12, Version::Tls13].iter().map(|v| v.as_str()).enumerate() {
+        for resumed in [false, true] {
+            let count = sum(&|tls| tls.handshakes[version][usize::from(resumed)].get());
+            handshakes.push((name, resumed, count));
+        }
+    }
+    let failure =
+        |reason: &Reason| (reason.as_str(), sum(&|tls| tls.failures[reason.index()].get()));
+    TlsView {
+        handshakes,
+        failures: Reason::ALL.iter().map(failure).collect(),
+        handshaking: sum(&|tls| unsigned(tls.handshaking.get())),
+        open: sum(&|tls| unsigned(tls.open.get())),
     }
 }
 

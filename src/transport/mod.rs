@@ -1,8 +1,15 @@
 //! What a connection's bytes pass through between the kernel and a protocol.
 //!
-//! Plaintext TCP passes through nothing, so a [`Stream`] is the runtime's socket itself and costs
-//! nothing over it. Connections that are encrypted or announced by a PROXY header get their place
-//! here. Knows nothing of HTTP and opens no connection by itself: listeners and upstream pools do.
+//! ```text
+//!   protocol ◀─ plaintext ─▶ Stream ─┬─ plain: the runtime's socket, one branch away
+//!                                    └─ tls:   a session between the two, boxed
+//! ```
+//!
+//! Both kinds have the same verbs, so that pools and exchanges don't ask which they hold. Knows
+//! nothing of HTTP and opens no connection by itself: listeners and upstream pools do.
 
-/// A connected byte stream, as upstream pools lend it and exchanges use it.
-pub type Stream = crate::runtime::TcpStream;
+pub(crate) mod bytes;
+mod stream;
+pub mod tls;
+
+pub use stream::{OwnedStream, Received, Recv, Sending, Stream};

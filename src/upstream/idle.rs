@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     config::{Share, UpstreamConfig},
-    runtime::{Recv, now},
-    transport::Stream,
+    runtime::now,
+    transport::{Recv, Stream},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -147,7 +147,7 @@ impl EndpointPool {
     /// The warmest idle connection that is still good.
     pub(super) fn take_idle(&self) -> Option<(Connection, Recv)> {
         loop {
-            let Idle { connection, recv, .. } = self.idle.borrow_mut().pop_back()?;
+            let Idle { connection, mut recv, .. } = self.idle.borrow_mut().pop_back()?;
             self.show_idle();
             if !recv.is_ready() {
                 return Some((connection, recv));
@@ -243,7 +243,7 @@ impl EndpointPool {
         if self.rules().share == Share::Off {
             return None;
         }
-        while let Some(Idle { connection, recv, .. }) = self.pop_spare() {
+        while let Some(Idle { connection, mut recv, .. }) = self.pop_spare() {
             self.show_idle();
             if recv.is_ready() {
                 self.discard(connection, recv);

@@ -4,7 +4,7 @@ use super::{
     endpoint::{Endpoint, Seat},
     idle::{Connection, EndpointPool},
 };
-use crate::{runtime::Recv, transport::Stream};
+use crate::transport::{Recv, Stream};
 use std::{cell::Cell, fmt, rc::Rc, sync::Arc};
 
 /// A connection for one request and its response.

@@ -336,7 +336,7 @@ async fn open(
     let seat = LocalSeat::new(seat, pool);
     let stream = connect(pool.endpoint().address, timeout).await?;
     pool.counters().connects.increment();
-    Ok(Lent::new(Connection::new(stream, 0, seat.into_seat()), None, in_flight))
+    Ok(Lent::new(Connection::new(stream.into(), 0, seat.into_seat()), None, in_flight))
 }
 
 /// Looks for seats that other shards gave up, and for their idle connections, while requests

@@ -11,7 +11,10 @@ use super::{
     handover::Handover,
     idle::{Connection, EndpointPool},
 };
-use crate::runtime::{Either, Recv, race, sleep};
+use crate::{
+    runtime::{Either, race, sleep},
+    transport::Recv,
+};
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 /// What a waiter gets.

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     config::Share,
-    runtime::{Either, OwnedSocket, Recv, mailbox, now, race, sleep, yield_now},
+    runtime::{Either, mailbox, now, race, sleep, yield_now},
+    transport::{OwnedStream, Recv},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -62,7 +63,7 @@ pub(super) enum Message {
 /// A connection between two shards: belongs to neither, holds its seat.
 pub(super) struct Moving {
     /// Before the seat: the socket is closed when the seat becomes free.
-    pub(super) socket: OwnedSocket,
+    pub(super) socket: OwnedStream,
     pub(super) seat: Seat,
     pub(super) uses: u64,
 }
@@ -233,7 +234,7 @@ impl<'a> Arrived<'a> {
 
     /// The connection, unless it was closed or bytes came that nobody asked for.
     fn into_good(mut self) -> Option<(Connection, Recv)> {
-        let (connection, recv) = self.inner.take()?;
+        let (connection, mut recv) = self.inner.take()?;
         if recv.is_ready() {
             self.pool.discard(connection, recv);
             return None;

@@ -20,3 +20,4 @@ mod proxy;
 mod rfc9110;
 mod rfc9112;
 mod scratch;
+mod tls;

@@ -78,6 +78,18 @@ fn each_number_of_the_view_has_its_place() {
             &[("listener", "web"), ("reason", "max_connections")],
             7.0,
         ),
+        ("ringway_tls_connections_open", &[("listener", "web")], 6.0),
+        ("ringway_tls_handshakes_in_progress", &[("listener", "web")], 1.0),
+        (
+            "ringway_tls_handshakes_total",
+            &[("listener", "web"), ("version", "1.3"), ("resumed", "true")],
+            5.0,
+        ),
+        (
+            "ringway_tls_handshake_failures_total",
+            &[("listener", "web"), ("reason", "timeout")],
+            2.0,
+        ),
         ("ringway_shard_load", &[("shard", "0")], 0.25),
         ("ringway_shard_busy_seconds_total", &[("shard", "1")], 1.5),
         ("ringway_shard_turns_total", &[("shard", "1")], 1_001.0),

@@ -13,7 +13,7 @@ use ringway::{
         Node, Phase, Probed, ReloadError, Reloaded, Stop, Verdict,
         view::{
             ConfigView, EndpointTotals, EndpointView, FilterView, ListenerView, RouteView,
-            ShardView, UpstreamView, View,
+            ShardView, TlsView, UpstreamView, View,
         },
     },
 };
@@ -104,6 +104,12 @@ pub(crate) fn view() -> View {
             accepted: 12,
             open: 4,
             refused: vec![("max_connections", 7), ("draining", 0)],
+            tls: Some(TlsView {
+                handshakes: vec![("1.2", false, 3), ("1.3", true, 5)],
+                failures: vec![("timeout", 2)],
+                handshaking: 1,
+                open: 6,
+            }),
         }],
         shards: (0..2).map(shard_view).collect(),
         routes: vec![

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::config::fields::{Fields, Schema, Value};
-use crate::config::listener::{ErrorFormat, Forwarded, ListenerConfig, ListenerLimits};
+use crate::config::listener::{
+    Alpn, ErrorFormat, Forwarded, ListenerConfig, ListenerLimits, Protocol,
+};
 
 use super::text::{cidr, listen_address};
 use super::{Named, TIMES};
@@ -15,7 +17,22 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     let mut listener = ListenerConfig::new(named.name.to_owned(), Vec::new());
     let Some(fields) = named.value.table(&LISTENER) else { return listener };
     if let Some(value) = fields.value("protocol") {
-        value.word(&[("http", ())], &["https", "tcp", "tls", "udp"]);
+        let word = value.word(&Protocol::WORDS, &["tcp", "tls", "udp"]);
+        listener.protocol = word.unwrap_or(listener.protocol);
+    }
+    if let Some(value) = fields.value("alpn") {
+        listener.alpn = alpn(&value);
+    }
+    match (listener.protocol, fields.value("tls")) {
+        (Protocol::Https, Some(value)) => listener.tls = super::tls::listener(&value),
+        (Protocol::Http, Some(value)) => {
+            value.complain("tls has no effect with protocol `http`; write `protocol = \"https\"`");
+        }
+        (Protocol::Https, None) => {
+            let example = "tls.certificates = [{ cert = \"web.pem\", key = \"web.key\" }]";
+            fields.problem(format!("protocol `https` needs a certificate, such as `{example}`"));
+        }
+        (Protocol::Http, None) => {}
     }
     if let Some(value) = fields.required("address", "address = \"0.0.0.0:80\"") {
         listener.addresses = addresses(&value);
@@ -32,6 +49,23 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
         listener.limits = limits(&fields);
     }
     listener
+}
+
+fn alpn(value: &Value<'_>) -> Vec<Alpn> {
+    let values = value.list();
+    if values.is_empty() {
+        value.complain("alpn is an empty list; it names at least one version, such as `http/1.1`");
+    }
+    let mut versions = Vec::new();
+    for value in &values {
+        let Some(version) = value.word(&Alpn::WORDS, &["h2", "h3"]) else { continue };
+        if versions.contains(&version) {
+            value.problem("is there twice");
+        } else {
+            versions.push(version);
+        }
+    }
+    versions
 }
 
 fn addresses(value: &Value<'_>) -> Vec<SocketAddr> {
@@ -78,13 +112,15 @@ const LISTENER: Schema = Schema {
     keys: &[
         "address",
         "protocol",
+        "alpn",
+        "tls",
         "trusted_proxies",
         "forwarded",
         "error_format",
         "connect",
         "limits",
     ],
-    later: &["redirect_https", "alpn", "proxy_protocol", "tls"],
+    later: &["redirect_https", "proxy_protocol"],
 };
 
 const LIMITS: Schema = Schema {

@@ -16,6 +16,7 @@ mod route;
 mod runtime;
 mod template;
 mod text;
+mod tls;
 mod upstream;
 
 use std::ops::RangeInclusive;
@@ -46,6 +47,7 @@ pub(in crate::config) fn schemas() -> Vec<&'static Schema> {
     schemas.extend(admin::SCHEMAS);
     schemas.extend(log::SCHEMAS);
     schemas.extend(listener::SCHEMAS);
+    schemas.extend(tls::SCHEMAS);
     schemas.extend(route::SCHEMAS);
     schemas.extend(upstream::SCHEMAS);
     schemas.extend(filter::SCHEMAS);

@@ -237,6 +237,48 @@ fn listeners(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
         "connections_refused",
         "Client connections closed at once, by reason.",
         refused.map(|(l, reason, n)| ([label("listener", name(l)), label("reason", reason)], n)),
+    )?;
+    tls(it, to)
+}
+
+fn tls(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
+    let each = || {
+        let listeners = it.view.listeners.iter();
+        listeners.filter_map(|l| Some((l.name.as_str(), l.tls.as_ref()?)))
+    };
+    to.gauge(
+        "tls_connections_open",
+        "Encrypted client connections open.",
+        each().map(|(name, tls)| ([label("listener", name)], tls.open)),
+    )?;
+    to.gauge(
+        "tls_handshakes_in_progress",
+        "TLS handshakes going on.",
+        each().map(|(name, tls)| ([label("listener", name)], tls.handshaking)),
+    )?;
+    to.counter(
+        "tls_handshakes",
+        "TLS handshakes that succeeded, by version and whether a session was resumed.",
+        each().flat_map(|(name, tls)| {
+            tls.handshakes.iter().map(move |(version, is_resumed, n)| {
+                let resumed = if *is_resumed { "true" } else { "false" };
+                let labels = [
+                    label("listener", name),
+                    label("resumed", resumed),
+                    label("version", *version),
+                ];
+                (labels, *n)
+            })
+        }),
+    )?;
+    to.counter(
+        "tls_handshake_failures",
+        "TLS handshakes that failed, by reason.",
+        each().flat_map(|(name, tls)| {
+            let failures = tls.failures.iter();
+            failures
+                .map(move |(reason, n)| ([label("listener", name), label("reason", *reason)], *n))
+        }),
     )
 }
 

@@ -23,7 +23,10 @@ use std::{
     time::Duration,
 };
 
-use super::write::{self, Framed};
+use super::{
+    handshake,
+    write::{self, Framed},
+};
 use crate::{
     protocol::{
         h1::{self, Parsed},
@@ -36,6 +39,7 @@ use crate::{
         observe::Summary,
         recycle,
         request::Arrival,
+        secure,
         shard::Shard,
         stats::{ListenerCounters, PerShard},
         upload::{self, Upload},
@@ -92,7 +96,9 @@ impl<H: Handler + 'static> Service<H> {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(self: Rc<Self>, stream: TcpStream, client: SocketAddr) {
+    pub async fn serve(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
+        let rules = Rc::clone(&self.current.borrow().listener);
+        let Some(stream) = handshake::prepare(tcp, &rules) else { return };
         let connection = Rc::new(Connection::new(stream, client, Rc::clone(&self.shard)));
         let Some(_registered) = self.shard.enter(&connection) else {
             self.count(|counters| counters.refused.increment());
@@ -101,8 +107,27 @@ impl<H: Handler + 'static> Service<H> {
         };
         self.count(|counters| counters.accepted.increment());
         self.count(|counters| counters.open.add(1));
-        self.run(connection).await;
+        if rules.is_secure {
+            self.serve_secure(connection, rules).await;
+        } else {
+            drop(rules);
+            self.run(connection).await;
+        }
         self.count(|counters| counters.open.add(-1));
+    }
+
+    async fn serve_secure(self: &Rc<Self>, connection: Rc<Connection>, rules: Rc<ListenerRules>) {
+        let counters = Arc::clone(&self.current.borrow().counters);
+        let Some(counters) = counters.shard(self.shard.id()).map(|counters| &counters.tls) else {
+            return;
+        };
+        let is_agreed = PooledFuture::new(handshake::run(&connection, &rules, counters)).await;
+        drop(rules);
+        if is_agreed {
+            counters.open.add(1);
+            self.run(connection).await;
+            counters.open.add(-1);
+        }
     }
 
     async fn run(self: &Rc<Self>, connection: Rc<Connection>) {
@@ -111,9 +136,13 @@ impl<H: Handler + 'static> Service<H> {
             let exchange = exchange(Rc::clone(self), Rc::clone(&connection), first);
             match PooledFuture::new(exchange).await {
                 Next::Idle => connection.is_idle.set(true),
-                Next::Close => return,
+                Next::Close => break,
+                Next::Broken => return,
                 Next::Linger => return PooledFuture::new(linger(connection)).await,
             }
+        }
+        if connection.stream.is_tls() {
+            PooledFuture::new(connection.end()).await;
         }
     }
 
@@ -150,6 +179,8 @@ enum Next {
     Idle,
     /// It is over.
     Close,
+    /// It is over, and something isn't whole: the client must not take the end for a good one.
+    Broken,
     /// It is over, but the client may still be sending: it must get to read our answer.
     Linger,
 }
@@ -183,9 +214,11 @@ async fn exchange<H: Handler + 'static>(
         }
     };
     // Before any filter: a client's `Connection: x-user` must not remove what a filter sets.
-    if let Err(error) = http::strip_request_hops(&mut head.headers) {
+    let admitted = http::strip_request_hops(&mut head.headers)
+        .map_err(Error::from)
+        .and_then(|()| secure::admit(&mut head, connection.stream.handshaken(), &listener));
+    if let Err(error) = admitted {
         drop(body);
-        let error = error.into();
         let failed = Failed { connection: &connection, listener: &listener, error: &error };
         return PooledFuture::new(failed.refuse(&head, &*observer)).await;
     }
@@ -206,7 +239,7 @@ async fn exchange<H: Handler + 'static>(
             if framed.is_until_close {
                 connection.stream.reset_on_close();
             }
-            Next::Close
+            Next::Broken
         }
         Ok(()) if framed.is_aborted => Next::Close,
         Ok(()) if connection.is_request_open.get() => Next::Linger,
@@ -407,7 +440,7 @@ impl Failed<'_> {
             runtime::now(),
         );
         observer.observe(&summary);
-        if written.is_ok() { Next::Linger } else { Next::Close }
+        if written.is_ok() { Next::Linger } else { Next::Broken }
     }
 }
 
@@ -415,7 +448,7 @@ impl Failed<'_> {
 /// its way for a moment. A close with unread bytes would be a reset, which destroys the answer in
 /// the client's kernel (RFC 9112 §9.6).
 async fn linger(connection: Rc<Connection>) {
-    if connection.stream.shutdown_write().is_err() {
+    if connection.stream.shutdown_write().await.is_err() {
         return;
     }
     let deadline = runtime::now() + LINGER_TIME;

@@ -2,6 +2,7 @@
 
 mod error_page;
 pub mod h1;
+mod handshake;
 mod side;
 mod write;
 

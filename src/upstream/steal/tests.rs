@@ -4,6 +4,7 @@ use super::{Message, Moving, Neighbours, UNASKED, neighbours};
 use crate::{
     config::{PoolConfig, Share, UpstreamConfig, UpstreamLimits},
     runtime::{Task, TcpStream, now, sleep, spawn, yield_now},
+    transport::Stream,
     upstream::{
         Lent, Pool, Pools, Totals, Upstream,
         endpoint::Seat,
@@ -63,7 +64,7 @@ impl Play {
         let stream = TcpStream::connect(self.server.address).await.unwrap();
         let port = stream.local_addr().unwrap().port();
         let seat = Seat::take(&self.upstream.endpoints[0], None).unwrap();
-        (Moving { socket: stream.into_owned(), seat, uses: 1 }, port)
+        (Moving { socket: Stream::from(stream).into_owned(), seat, uses: 1 }, port)
     }
 
     fn say(&self, message: Message) {
@@ -252,7 +253,7 @@ fn a_shard_gives_its_oldest_and_keeps_its_last_while_it_is_hot() {
             panic!("two were idle");
         };
         assert_eq!(connection.uses, 1);
-        let moved = TcpStream::from_owned(connection.socket);
+        let moved = Stream::from_owned(connection.socket);
         assert_eq!(moved.local_addr().unwrap().port(), oldest);
         // Still counted: it holds its seat until it is closed.
         assert_eq!(play.upstream.endpoints[0].connections(), 2);
@@ -296,7 +297,7 @@ fn a_shard_never_gives_a_connection_that_is_not_good() {
         let Some(Message::Give { connection, .. }) = play.neighbour.receiver.recv().await else {
             panic!("one good one was idle");
         };
-        let moved = TcpStream::from_owned(connection.socket);
+        let moved = Stream::from_owned(connection.socket);
         assert_eq!(moved.local_addr().unwrap().port(), ports[2]);
         assert_eq!(play.totals().discarded, 2);
     });

@@ -105,6 +105,11 @@ const BEFORE: &[(&str, &str)] = &[
     ("log.error", "[log.error]\n"),
     ("listener.NAME", "[listener.x]\naddress = '127.0.0.1:9'\n"),
     ("listener.NAME.limits", "[listener.x]\naddress = '127.0.0.1:9'\n[listener.x.limits]\n"),
+    (
+        "listener.NAME.tls",
+        "[listener.x]\naddress = '127.0.0.1:9'\nprotocol = 'https'\n[listener.x.tls]\n\
+         certificates = [{ cert = 'a', key = 'b' }]\n",
+    ),
     ("route", "[[route]]\nname = 'x'\nmatch.path = '/x'\nupstream = 'rest'\n"),
     ("route.respond", "[[route]]\nname = 'x'\nmatch.path = '/x'\n[route.respond]\n"),
     ("route.redirect", "[[route]]\nname = 'x'\nmatch.path = '/x'\n[route.redirect]\nto = '/y'\n"),

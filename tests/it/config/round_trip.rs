@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::config::{
-    AccessFormat, AccessLog, Action, BalancePolicy, Buffers, Config, EndpointConfig, ErrorFormat,
-    FilterConfig, FilterKind, Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust,
-    IoDriver, ListenerConfig, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe,
-    RetryCause, RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, UpstreamConfig,
-    Variable, render,
+    AccessFormat, AccessLog, Action, BalancePolicy, Buffers, CertificateConfig, ClientAuth,
+    ClientAuthMode, Config, EndpointConfig, ErrorFormat, FileName, FilterConfig, FilterKind,
+    Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver, ListenerConfig,
+    ListenerTls, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe, Protocol,
+    RetryCause, RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, TlsVersion,
+    UpstreamConfig, Variable, render,
 };
 
 use super::random::Random;
@@ -125,6 +126,10 @@ fn listener(random: &mut Random, index: usize) -> ListenerConfig {
         random.pick(&[Forwarded::XForwarded, Forwarded::Rfc7239, Forwarded::Both, Forwarded::Off]);
     listener.error_format = random.pick(&[ErrorFormat::Auto, ErrorFormat::Text, ErrorFormat::Json]);
     listener.connect = random.one_in(2);
+    if random.one_in(2) {
+        listener.protocol = Protocol::Https;
+        listener.tls = Some(tls(random));
+    }
     let limits = &mut listener.limits;
     limits.header_timeout = duration(random);
     limits.body_timeout = duration(random);
@@ -133,6 +138,29 @@ fn listener(random: &mut Random, index: usize) -> ListenerConfig {
     limits.headers = random.between(1 << 10, 1 << 20);
     limits.body = random.one_in(2).then(|| random.next() >> 14);
     listener
+}
+
+fn tls(random: &mut Random) -> ListenerTls {
+    let file = |name: &str| FileName::new(format!("/etc/ring way/{name}"));
+    let mut certificate = CertificateConfig::new(file("\"a\".pem"), file("a.key"));
+    certificate.ocsp = random.one_in(2).then(|| file("a.ocsp"));
+    certificate.client_auth = random.one_in(2).then(|| client_auth(random));
+    let more = CertificateConfig::new(file("b.pem"), file("b.key"));
+    let mut tls = ListenerTls::new(vec![certificate, more]);
+    tls.min_version = random.pick(&[TlsVersion::Tls12, TlsVersion::Tls13]);
+    tls.client_auth = client_auth(random);
+    tls.reject_unknown_sni = random.one_in(2);
+    tls.handshake_timeout = duration(random);
+    tls.handshakes = random.between(1, 1_000_000);
+    tls.key_log = random.one_in(2).then(|| PathBuf::from("/var/log/keys"));
+    tls
+}
+
+fn client_auth(random: &mut Random) -> ClientAuth {
+    let modes = [ClientAuthMode::Off, ClientAuthMode::Optional, ClientAuthMode::Required];
+    let mode = random.pick(&modes);
+    let has_ca = mode != ClientAuthMode::Off || random.one_in(2);
+    ClientAuth { mode, ca: has_ca.then(|| FileName::new("/etc/clients.pem")) }
 }
 
 fn route(random: &mut Random, index: usize, counts: &Counts) -> RouteConfig {

@@ -5,12 +5,12 @@
 //! sleeping; every wait is bounded by [`wire::PATIENCE`].
 
 mod bodies;
-mod endpoint;
+pub(crate) mod endpoint;
 mod forwarding;
 mod hostile;
 mod life;
 mod limits;
 mod retries;
-mod rig;
+pub(crate) mod rig;
 mod routing;
-mod wire;
+pub(crate) mod wire;

@@ -57,11 +57,34 @@ pub(crate) fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
 pub(crate) enum End {
     Closed,
     Reset,
+    /// TLS, and no `close_notify` came before the end.
+    Cut,
+}
+
+/// TLS on a connection, from either side.
+#[derive(Debug)]
+pub(crate) enum Tls {
+    Client(rustls::ClientConnection),
+    #[expect(dead_code, reason = "endpoints are plain")]
+    Server(rustls::ServerConnection),
+}
+
+trait Both: Read + Write {}
+impl<T: Read + Write> Both for T {}
+
+impl Tls {
+    fn over<T>(&mut self, stream: &mut TcpStream, work: impl FnOnce(&mut dyn Both) -> T) -> T {
+        match self {
+            Self::Client(client) => work(&mut rustls::Stream::new(client, stream)),
+            Self::Server(server) => work(&mut rustls::Stream::new(server, stream)),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<Tls>>,
     buffered: Vec<u8>,
 }
 
@@ -74,18 +97,30 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffered: Vec::new() }
+        Self { stream, tls: None, buffered: Vec::new() }
+    }
+
+    /// The same over TLS. The handshake comes with the first bytes.
+    pub(crate) fn secure(stream: TcpStream, tls: Tls) -> Self {
+        Self { tls: Some(Box::new(tls)), ..Self::new(stream) }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => tls.over(&mut self.stream, |io| io.write_all(bytes)),
+        }
     }
 
     /// Sends all of `bytes`.
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends `bytes` to somebody who may have closed already.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        self.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Ends this side; the other may go on.
@@ -99,17 +134,25 @@ impl Wire {
         socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
+    /// Reads once more; 0 at the end.
+    pub(crate) fn try_fill(&mut self) -> std::io::Result<usize> {
+        let mut piece = [0; 65_536];
+        let length = match &mut self.tls {
+            None => self.stream.read(&mut piece),
+            Some(tls) => tls.over(&mut self.stream, |io| io.read(&mut piece)),
+        }?;
+        self.buffered.extend_from_slice(&piece[..length]);
+        Ok(length)
+    }
+
     /// Reads once more; none at the end.
     #[track_caller]
     fn fill(&mut self) -> Result<usize, End> {
-        let mut piece = [0; 65_536];
-        match self.stream.read(&mut piece) {
+        match self.try_fill() {
             Ok(0) => Err(End::Closed),
-            Ok(length) => {
-                self.buffered.extend_from_slice(&piece[..length]);
-                Ok(length)
-            }
+            Ok(length) => Ok(length),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(End::Cut),
             Err(error) => panic!("{error}, after {:?}", text(&self.buffered)),
         }
     }

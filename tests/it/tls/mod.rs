@@ -1,0 +1,8 @@
+//! TLS through real sockets: rustls as the client, certificates of an authority made for the test.
+
+mod authority;
+mod certificates;
+mod clients;
+mod files;
+mod handshakes;
+mod sessions;
