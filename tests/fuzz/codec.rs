@@ -15,7 +15,15 @@ fn env(name: &str, default: u64) -> u64 {
 pub(crate) fn run(
     case: impl Fn(&mut Random) -> (Vec<u8>, Box<dyn Fn(&[u8]) -> bool>),
 ) -> (u64, u64) {
-    let (first, cases) = (env("RINGWAY_FUZZ_SEED", 0), env("RINGWAY_FUZZ_CASES", CASES));
+    run_smoke(CASES, case)
+}
+
+/// Like [`run`], with a smoke run of its own size.
+pub(crate) fn run_smoke(
+    smoke: u64,
+    case: impl Fn(&mut Random) -> (Vec<u8>, Box<dyn Fn(&[u8]) -> bool>),
+) -> (u64, u64) {
+    let (first, cases) = (env("RINGWAY_FUZZ_SEED", 0), env("RINGWAY_FUZZ_CASES", smoke));
     let mut accepted = 0;
     for seed in first..first + cases {
         let (wire, check) = case(&mut Random::new(seed));

@@ -3,7 +3,8 @@
 //!
 //! `RINGWAY_FUZZ_CASES=1000000 RINGWAY_FUZZ_SEED=7 cargo nextest run --test fuzz` runs cases
 //! 7, 8, …; each case's seed alone makes the case, and a failure prints it. `tests/fuzz/Cargo.toml`
-//! runs the same invariants under libFuzzer (`cargo fuzz run --fuzz-dir tests/fuzz codec`).
+//! runs the same invariants under libFuzzer (`cargo fuzz run --fuzz-dir tests/fuzz codec`; the
+//! targets are listed there).
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,6 +16,9 @@
 mod codec;
 mod front;
 mod front_invariants;
+mod h2;
+mod h2_invariants;
+mod h2_pair;
 mod invariants;
 mod messages;
 mod random;

@@ -19,5 +19,6 @@ mod program;
 mod proxy;
 mod rfc9110;
 mod rfc9112;
+mod rfc9113;
 mod scratch;
 mod tls;

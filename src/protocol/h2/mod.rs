@@ -50,7 +50,7 @@ mod fields;
 mod flow;
 mod frame;
 mod head;
-mod hpack;
+pub mod hpack;
 mod limits;
 mod settings;
 mod stream;

@@ -11,6 +11,8 @@
 //! Idle streams aren't stored (every number above the last one), nor are closed ones
 //! ([`super::streams::Closed`] remembers the latest). Reserved doesn't exist without push.
 
+use super::frame::put_window_update;
+
 /// The states in which a stream is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -120,6 +122,16 @@ impl Stream {
             is_connect: false,
             is_waiting: false,
             is_queued: false,
+        }
+    }
+
+    /// Gives the credit that was released back, if it is half of `window` and of any use.
+    #[inline]
+    pub(crate) fn announce(&mut self, window: u32, out: &mut Vec<u8>) {
+        if self.freed >= window.div_ceil(2) && self.freed > 0 && self.state.they_may_send() {
+            let increment = std::mem::take(&mut self.freed);
+            self.recv_window += i64::from(increment);
+            put_window_update(self.id, increment, out);
         }
     }
 }

@@ -67,6 +67,8 @@ impl Connection {
         self.recv_initial = self.limits.stream_window;
         for stream in self.streams.iter_mut() {
             stream.recv_window += delta;
+            // What wasn't worth a frame of the old window may be half of the new one.
+            stream.announce(self.recv_initial, &mut self.out);
         }
         Ok(())
     }

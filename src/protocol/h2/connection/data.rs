@@ -186,11 +186,7 @@ impl Connection {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         stream.unreleased = stream.unreleased.saturating_sub(len);
         stream.freed = stream.freed.saturating_add(len);
-        if stream.freed >= self.recv_initial.div_ceil(2) && stream.state.they_may_send() {
-            let increment = std::mem::take(&mut stream.freed);
-            stream.recv_window += i64::from(increment);
-            put_window_update(stream.id, increment, &mut self.out);
-        }
+        stream.announce(self.recv_initial, &mut self.out);
         self.give_back(len);
     }
 

@@ -94,6 +94,8 @@ pub struct Connection {
 
     going: Going,
     meters: Meters,
+    /// DATA sent that hasn't paid for anything yet.
+    unpaid: usize,
     failed: Option<ConnectionError>,
 }
 
@@ -156,6 +158,7 @@ impl Connection {
             trailers: Headers::new(),
             going: Going::No,
             meters: Meters::new(limits.resets, now),
+            unpaid: 0,
             failed: None,
             limits,
         }

@@ -134,10 +134,7 @@ impl Connection {
                 self.waiting.push_back(stream.0);
             }
         }
-        // What was sent pays for what they say about it.
-        let paid = u32::try_from(taken / PAID_BYTES).unwrap_or(u32::MAX);
-        self.meters.credit(Abuse::WindowUpdate, paid);
-        self.meters.credit(Abuse::Ping, paid);
+        self.pay(taken, taken == bytes.len());
         self.note_progress(taken > 0);
         if ends {
             self.we_end(stream.0);
@@ -211,6 +208,17 @@ impl Connection {
         }
     }
 
+    /// What was sent pays for what they say about it: some clients answer every frame. A piece that
+    /// their window cut doesn't count as one, or windows of one octet would pay for themselves.
+    fn pay(&mut self, sent: usize, is_whole: bool) {
+        self.unpaid += sent;
+        let bytes = u32::try_from(self.unpaid / PAID_BYTES).unwrap_or(u32::MAX);
+        self.unpaid %= PAID_BYTES;
+        let paid = bytes.saturating_add(if is_whole && sent > 0 { 2 } else { 0 });
+        self.meters.credit(Abuse::WindowUpdate, paid);
+        self.meters.credit(Abuse::Ping, paid);
+    }
+
     /// We have sent END_STREAM.
     fn we_end(&mut self, id: u32) {
         let Some(stream) = self.streams.find_mut(id) else { return };
@@ -279,5 +287,5 @@ impl Connection {
     }
 }
 
-/// DATA that pays for one WINDOW_UPDATE and one PING.
+/// DATA that pays for a WINDOW_UPDATE and a PING.
 const PAID_BYTES: usize = 512;

@@ -9,14 +9,14 @@ use crate::protocol::http::chars::is_value;
 
 /// Takes the fields of a block in order. Can't stop the decoder: the table's state depends on
 /// every octet.
-pub(crate) trait Fields {
+pub trait Fields {
     /// The next field.
     fn field(&mut self, field: Field<'_>);
 }
 
 /// The decoding half of a connection's HPACK.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     table: Table,
     /// Size updates may go up to this (our SETTINGS_HEADER_TABLE_SIZE).
     size_max: usize,
@@ -27,8 +27,15 @@ pub(crate) struct Decoder {
     value: Vec<u8>,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Decoder {
-    pub(crate) const fn new() -> Self {
+    /// A decoder with a table of [`TABLE_BYTES_MAX`].
+    pub const fn new() -> Self {
         Self {
             table: Table::new(TABLE_BYTES_MAX),
             size_max: TABLE_BYTES_MAX,
@@ -39,7 +46,7 @@ impl Decoder {
     }
 
     /// Our SETTINGS_HEADER_TABLE_SIZE, now that it has been acknowledged.
-    pub(crate) fn set_size_max(&mut self, size: usize) {
+    pub fn set_size_max(&mut self, size: usize) {
         self.size_max = size.min(TABLE_BYTES_MAX);
         self.wants_update |= self.size_max < self.table.size_max();
     }
@@ -53,11 +60,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`HpackError`]; the connection must end then.
-    pub(crate) fn decode(
-        &mut self,
-        block: &[u8],
-        fields: &mut impl Fields,
-    ) -> Result<(), HpackError> {
+    pub fn decode(&mut self, block: &[u8], fields: &mut impl Fields) -> Result<(), HpackError> {
         let mut rest = self.size_updates(block)?;
         while let Some(&first) = rest.first() {
             let used = if first & 0x80 != 0 {

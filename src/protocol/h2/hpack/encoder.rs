@@ -20,7 +20,7 @@ use crate::protocol::http::Name;
 
 /// The encoding half of a connection's HPACK.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     table: Table,
     /// The smallest size since the last block, to be signalled first (§4.2).
     smallest: Option<usize>,
@@ -44,8 +44,15 @@ enum Policy {
     Never,
 }
 
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Encoder {
-    pub(crate) fn new() -> Self {
+    /// An encoder with a table of [`TABLE_BYTES_MAX`].
+    pub fn new() -> Self {
         Self {
             table: Table::new(TABLE_BYTES_MAX),
             smallest: None,
@@ -55,7 +62,7 @@ impl Encoder {
     }
 
     /// Their SETTINGS_HEADER_TABLE_SIZE; we use at most [`TABLE_BYTES_MAX`] of it.
-    pub(crate) fn set_size_max(&mut self, size: usize) {
+    pub fn set_size_max(&mut self, size: usize) {
         let size = size.min(TABLE_BYTES_MAX);
         if size != self.table.size_max() || self.smallest.is_some() {
             self.smallest = Some(self.smallest.map_or(size, |smallest| smallest.min(size)));
@@ -65,7 +72,7 @@ impl Encoder {
 
     /// Begins a block: size updates go first.
     #[inline]
-    pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(smallest) = self.smallest.take() {
             let size = self.table.size_max();
             if smallest < size {
@@ -111,9 +118,10 @@ impl Encoder {
         self.write(name_index, name, value, Policy::Index, out);
     }
 
-    /// Appends a field; `name` is in lower case.
+    /// Appends a field; `id` is `name`'s, which is in lower case. Credentials and cookies are marked
+    /// as never to be indexed.
     #[inline]
-    pub(crate) fn field(&mut self, id: Name, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    pub fn field(&mut self, id: Name, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         debug_assert!(!name.iter().any(u8::is_ascii_uppercase), "RFC 9113 §8.2.1");
         self.write(static_index(id, name), name, value, policy(id, name), out);
     }

@@ -17,10 +17,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decoder::{Decoder, Fields};
-pub(crate) use encoder::Encoder;
-pub(crate) use names::{Class, Pseudo, lower_name};
-pub(crate) use table::Field;
+pub use decoder::{Decoder, Fields};
+pub use encoder::Encoder;
+pub(crate) use names::lower_name;
+pub use names::{Class, Pseudo};
+pub use table::Field;
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use crate::protocol::http::chars::byte_table;
 
 /// What a name is, found once a literal and kept in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub enum Class {
     /// A pseudo-field (RFC 9113 §8.3).
     Pseudo(Pseudo),
     /// An ordinary field.
@@ -20,12 +20,18 @@ pub(crate) enum Class {
 /// The pseudo-fields of RFC 9113 §8.3 and RFC 8441 §4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Pseudo {
+pub enum Pseudo {
+    /// `:authority`
     Authority,
+    /// `:method`
     Method,
+    /// `:path`
     Path,
+    /// `:protocol`
     Protocol,
+    /// `:scheme`
     Scheme,
+    /// `:status`
     Status,
 }
 

@@ -12,13 +12,15 @@ use std::collections::VecDeque;
 
 /// A field as a table holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Field<'a> {
-    pub(crate) name: &'a [u8],
-    pub(crate) value: &'a [u8],
+pub struct Field<'a> {
+    /// Its name, as it came.
+    pub name: &'a [u8],
+    /// Its value, as it came.
+    pub value: &'a [u8],
     /// What the name means; found once, when it entered the table.
-    pub(crate) class: Class,
+    pub class: Class,
     /// The value may stand in a message (RFC 9113 §8.2.1); also found once.
-    pub(crate) is_value_valid: bool,
+    pub is_value_valid: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
