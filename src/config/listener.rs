@@ -16,7 +16,11 @@ pub struct ListenerConfig {
     pub addresses: Vec<SocketAddr>,
     /// What is spoken. Default: [`Protocol::Http`].
     pub protocol: Protocol,
-    /// Which versions of HTTP clients may choose, in our order of preference. Default: HTTP/1.1.
+    /// Which versions of HTTP are spoken, in our order of preference; none twice, at least one.
+    /// Default: HTTP/1.1 only.
+    ///
+    /// Without TLS there is no negotiation: with HTTP/2 alone clients must know it beforehand
+    /// (RFC 9113 §3.3), with both the first bytes of a connection decide.
     pub alpn: Vec<Alpn>,
     /// There exactly if the protocol is [`Protocol::Https`].
     pub tls: Option<ListenerTls>,
@@ -41,13 +45,6 @@ pub enum Protocol {
     Https,
 }
 
-/// A version of HTTP, as ALPN names it (RFC 7301).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alpn {
-    /// `http/1.1`.
-    Http11,
-}
-
 /// Limits of one client connection. Times are never zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerLimits {
@@ -63,6 +60,18 @@ pub struct ListenerLimits {
     pub headers: u32,
     /// Largest request body in bytes, above it 413; `None` is unlimited. Default: 10 MiB.
     pub body: Option<u64>,
+    /// Most requests at a time on one HTTP/2 connection, 1 to 10000; more are refused so that
+    /// they may be sent again. Default: 128.
+    pub h2_streams: u32,
+}
+
+/// A version of HTTP, as ALPN names it (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// `h2`
+    H2,
+    /// `http/1.1`, and 1.0 with it
+    Http11,
 }
 
 /// Which forwarding headers an endpoint gets.
@@ -114,11 +123,12 @@ impl Protocol {
 
 impl Alpn {
     /// The words in the file, which are those on the wire.
-    pub(super) const WORDS: [(&str, Self); 1] = [("http/1.1", Self::Http11)];
+    pub(super) const WORDS: [(&str, Self); 2] = [("h2", Self::H2), ("http/1.1", Self::Http11)];
 
     /// Its name on the wire.
     pub fn name(self) -> &'static str {
         match self {
+            Self::H2 => "h2",
             Self::Http11 => "http/1.1",
         }
     }
@@ -149,6 +159,7 @@ impl Default for ListenerLimits {
             idle: Duration::from_secs(75),
             headers: 32 * 1024,
             body: Some(10 * 1024 * 1024),
+            h2_streams: 128,
         }
     }
 }

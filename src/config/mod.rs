@@ -52,7 +52,7 @@ pub use template::{Piece, Template, Variable};
 pub use tls::{CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
 pub use upstream::{
     BalancePolicy, EndpointConfig, HashKey, HealthConfig, OutlierConfig, PoolConfig, Probe, Share,
-    UpstreamConfig, UpstreamLimits,
+    UpstreamConfig, UpstreamLimits, UpstreamProtocol,
 };
 
 /// A whole configuration, valid in itself.

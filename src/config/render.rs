@@ -18,7 +18,9 @@ use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
 use super::runtime::{IoDriver, RuntimeConfig};
 use super::template::{Piece, Template};
 use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
-use super::upstream::{BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig};
+use super::upstream::{
+    BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig, UpstreamProtocol,
+};
 use super::{AdminConfig, Config};
 
 /// The text.
@@ -137,6 +139,7 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.set("idle", duration(limits.idle));
     out.set("headers", size(u64::from(limits.headers)));
     out.set("body", limits.body.map_or_else(|| string("unlimited"), size));
+    out.set("h2_streams", limits.h2_streams);
 }
 
 fn tls(out: &mut Out, name: &str, tls: &ListenerTls) {
@@ -293,7 +296,7 @@ fn edits(edits: &HeaderEdits) -> String {
 fn upstream(out: &mut Out, upstream: &UpstreamConfig) {
     let name = key(&upstream.name);
     out.header(format!("[upstream.{name}]"));
-    out.set("protocol", string("http/1.1"));
+    out.set("protocol", word(&UpstreamProtocol::WORDS, upstream.protocol));
     out.set("balance", balance(&upstream.balance));
     out.line("endpoints = [");
     for endpoint in &upstream.endpoints {

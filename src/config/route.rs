@@ -128,6 +128,9 @@ pub enum RetryCause {
     NoResponse,
     /// `timeouts.first_byte` passed.
     Timeout,
+    /// It refused the request's stream unread (HTTP/2: REFUSED_STREAM, or a GOAWAY before it), so
+    /// that it may be sent again whatever its method.
+    RefusedStream,
     /// It answered 502.
     Status502,
     /// It answered 503.
@@ -198,10 +201,11 @@ impl RetryOn {
 
 impl RetryCause {
     /// Every cause.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ConnectFailure,
         Self::NoResponse,
         Self::Timeout,
+        Self::RefusedStream,
         Self::Status502,
         Self::Status503,
         Self::Status504,
@@ -223,6 +227,7 @@ impl RetryCause {
             Self::ConnectFailure => "connect_failure",
             Self::NoResponse => "no_response",
             Self::Timeout => "timeout",
+            Self::RefusedStream => "refused_stream",
             Self::Status502 => "502",
             Self::Status503 => "503",
             Self::Status504 => "504",
@@ -245,7 +250,10 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             attempts: 1,
-            on: RetryOn::NONE.with(RetryCause::ConnectFailure).with(RetryCause::NoResponse),
+            on: RetryOn::NONE
+                .with(RetryCause::ConnectFailure)
+                .with(RetryCause::NoResponse)
+                .with(RetryCause::RefusedStream),
             budget: 0.2,
         }
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct UpstreamConfig {
     /// Name of the table.
     pub name: String,
+    /// What endpoints speak. Default: [`UpstreamProtocol::Http11`].
+    pub protocol: UpstreamProtocol,
     /// How an endpoint is chosen. Default: [`BalancePolicy::RoundRobin`].
     pub balance: BalancePolicy,
     /// At least one; no address twice.
@@ -21,6 +23,16 @@ pub struct UpstreamConfig {
     pub health: Option<HealthConfig>,
     /// Passive ejection.
     pub outlier: OutlierConfig,
+}
+
+/// What endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1: one request at a time on a connection.
+    #[default]
+    Http11,
+    /// HTTP/2 from the first byte, with prior knowledge: many requests on a connection.
+    H2,
 }
 
 /// How an endpoint is chosen.
@@ -193,6 +205,7 @@ impl UpstreamConfig {
     pub fn new(name: String, endpoints: Vec<EndpointConfig>) -> Self {
         Self {
             name,
+            protocol: UpstreamProtocol::default(),
             balance: BalancePolicy::default(),
             endpoints,
             pool: PoolConfig::default(),
@@ -222,6 +235,11 @@ impl HealthConfig {
             expect: vec![200..=399],
         }
     }
+}
+
+impl UpstreamProtocol {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 2] = [("http/1.1", Self::Http11), ("h2", Self::H2)];
 }
 
 impl Share {

@@ -8,7 +8,7 @@ use std::{any::Any, fmt, ops::Deref};
 
 use bytes::Bytes;
 
-use super::{error::Error, recycle, wire::WireBody};
+use super::{error::Error, h2::H2Body, recycle, wire::WireBody};
 use crate::{
     protocol::http::Headers,
     runtime::{PooledFuture, RecvBuf, SendBuf},
@@ -49,6 +49,17 @@ impl Chunk {
         let mut copy = recycle::take_bytes();
         copy.extend_from_slice(&self);
         copy.into()
+    }
+
+    /// Appends `bytes` if they fit into the memory that is there already.
+    pub(crate) fn extend_in_place(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.kind {
+            ChunkKind::Owned(own) if own.capacity() - own.len() >= bytes.len() => {
+                own.extend_from_slice(bytes);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Keeps the first `length` bytes.
@@ -155,6 +166,8 @@ pub(super) enum Kind {
     Whole(Chunk),
     /// On a connection, as it came.
     Wire(Box<WireBody>),
+    /// On a stream of an HTTP/2 connection.
+    H2(Box<H2Body>),
     /// Made by a program.
     Stream(Box<dyn BodyStream>),
     /// The connection itself, after `101 Switching Protocols` or CONNECT.
@@ -181,6 +194,7 @@ impl Body {
             Kind::Empty => Some(0),
             Kind::Whole(chunk) => Some(chunk.len() as u64),
             Kind::Wire(wire) => wire.remaining(),
+            Kind::H2(body) => body.remaining(),
             Kind::Stream(stream) => stream.remaining(),
             Kind::Tunnel(_) => None,
         }
@@ -206,6 +220,7 @@ impl Body {
                 _ => Ok(None),
             },
             Kind::Wire(wire) => wire.next().await,
+            Kind::H2(body) => body.next().await,
             Kind::Stream(stream) => stream.next().await,
         }
     }
@@ -250,6 +265,7 @@ impl Body {
     pub fn trailers(&self) -> Option<&Headers> {
         match &self.kind {
             Kind::Wire(wire) => wire.trailers(),
+            Kind::H2(body) => body.trailers(),
             Kind::Stream(stream) => stream.trailers(),
             Kind::Empty | Kind::Whole(_) | Kind::Tunnel(_) => None,
         }
@@ -286,6 +302,7 @@ impl fmt::Debug for Body {
             Kind::Empty => "empty",
             Kind::Whole(_) => "whole",
             Kind::Wire(_) => "wire",
+            Kind::H2(_) => "h2",
             Kind::Stream(_) => "stream",
             Kind::Tunnel(_) => "tunnel",
         };

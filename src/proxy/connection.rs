@@ -18,7 +18,7 @@ use std::{
 use super::{body::Chunk, client::Scheme, error::Error, observe::Traffic, shard::Shard};
 use crate::{
     base::cidr::Cidr,
-    config::{ErrorFormat, Forwarded, ListenerConfig, Protocol},
+    config::{Alpn, ErrorFormat, Forwarded, ListenerConfig, Protocol},
     protocol::h1::HeadLimits,
     runtime::{PooledFuture, SendBuf, Timer},
     transport::{Recv, Stream, tls::ServerTls},
@@ -38,6 +38,8 @@ pub struct ListenerRules {
     pub(super) body_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) idle: Duration,
+    pub(super) versions: Versions,
+    pub(super) h2_streams: u32,
     /// Most bytes of a request body; `u64::MAX` is unlimited.
     pub(super) body_max: u64,
     /// Whether its connections begin with a TLS handshake.
@@ -65,6 +67,8 @@ impl ListenerRules {
             body_timeout: limits.body_timeout,
             write_timeout: limits.write_timeout,
             idle: limits.idle,
+            versions: Versions::of(&config.alpn),
+            h2_streams: limits.h2_streams,
             body_max: limits.body.unwrap_or(u64::MAX),
             is_secure: config.protocol == Protocol::Https,
             handshake_timeout: config
@@ -92,6 +96,27 @@ impl ListenerRules {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// Which versions of HTTP a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Versions {
+    /// HTTP/1.1 and 1.0.
+    Http11,
+    /// HTTP/2 only: without TLS, with prior knowledge.
+    H2,
+    /// Both: without TLS, the first bytes decide.
+    Both,
+}
+
+impl Versions {
+    fn of(alpn: &[Alpn]) -> Self {
+        match (alpn.contains(&Alpn::H2), alpn.contains(&Alpn::Http11)) {
+            (true, true) => Self::Both,
+            (true, false) => Self::H2,
+            (false, _) => Self::Http11,
+        }
     }
 }
 
@@ -135,6 +160,15 @@ impl Connection {
         }
     }
 
+    /// What may be spoken on it: TLS has agreed on one version, or both sides left it open.
+    pub(super) fn versions(&self, listener: &ListenerRules) -> Versions {
+        let Some(handshaken) = self.stream.handshaken() else { return listener.versions };
+        match (handshaken.alpn.as_deref(), listener.versions) {
+            (Some(b"h2"), _) | (None, Versions::H2) => Versions::H2,
+            _ => Versions::Http11,
+        }
+    }
+
     /// How the connection itself is made.
     pub(super) fn scheme(&self) -> Scheme {
         if self.stream.is_tls() { Scheme::Https } else { Scheme::Http }
@@ -158,6 +192,11 @@ impl Connection {
     /// Whether an exchange has begun on it.
     pub(super) fn has_served(&self) -> bool {
         self.received.get() > 0
+    }
+
+    /// It has carried something: a drain need not wait for its first request.
+    pub(super) fn note_served(&self) {
+        self.received.set(self.received.get().max(1));
     }
 
     /// A new exchange begins with `received` bytes that are here.

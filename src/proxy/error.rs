@@ -7,6 +7,7 @@ use crate::{
     base::units::UnitError,
     protocol::{
         h1::BodyError,
+        h2::{ErrorCode, Violation},
         http::{FieldError, RequestError, ResponseError, Status, uri::PathError},
     },
     upstream::ConnectError,
@@ -67,6 +68,18 @@ pub enum Error {
     /// The upstream connection broke before a response head.
     #[error("upstream closed the connection before answering")]
     UpstreamClosed(#[source] Option<io::Error>),
+    /// The upstream reset the request's stream.
+    #[error("upstream reset the stream: {code}")]
+    UpstreamReset {
+        /// Its reason.
+        code: ErrorCode,
+    },
+    /// The upstream broke HTTP/2's rules on the request's stream.
+    #[error("malformed upstream stream: {violation}")]
+    UpstreamViolation {
+        /// Which.
+        violation: Violation,
+    },
     /// The upstream's response head is malformed.
     #[error("malformed upstream response: {0}")]
     BadResponse(#[from] ResponseError),
@@ -149,6 +162,8 @@ impl Error {
             },
             Self::UpstreamTimeout { .. } => Status::GATEWAY_TIMEOUT,
             Self::UpstreamClosed(_)
+            | Self::UpstreamReset { .. }
+            | Self::UpstreamViolation { .. }
             | Self::BadResponse(_)
             | Self::InterimFlood
             | Self::BadResponseBody(_)
@@ -176,6 +191,8 @@ impl Error {
             | Self::Connect(_)
             | Self::UpstreamTimeout { .. }
             | Self::UpstreamClosed(_)
+            | Self::UpstreamReset { .. }
+            | Self::UpstreamViolation { .. }
             | Self::BadResponse(_)
             | Self::InterimFlood
             | Self::BadResponseBody(_)
@@ -201,6 +218,8 @@ impl Error {
             Self::Connect(_) => "connect_failure",
             Self::UpstreamTimeout { .. } => "upstream_timeout",
             Self::UpstreamClosed(_) => "upstream_closed",
+            Self::UpstreamReset { .. } => "upstream_reset",
+            Self::UpstreamViolation { .. } => "bad_response",
             Self::BadResponse(_) => "bad_response",
             Self::InterimFlood => "interim_flood",
             Self::BadResponseBody(_) => "bad_response_body",
@@ -229,6 +248,8 @@ impl Error {
             }
             Self::UpstreamTimeout { .. } => "the upstream did not answer in time".to_owned(),
             Self::UpstreamClosed(_)
+            | Self::UpstreamReset { .. }
+            | Self::UpstreamViolation { .. }
             | Self::BadResponse(_)
             | Self::InterimFlood
             | Self::BadResponseBody(_)

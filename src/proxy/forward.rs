@@ -21,7 +21,7 @@ use std::{
 use super::{
     body::{Body, Kind},
     error::Error,
-    forwarded,
+    forward_h2, forwarded, grpc,
     handler::Handler,
     hash_key,
     head_reader::{self, HeadFailure, HeadReader},
@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     balance::Tried,
-    config::{Retry, RetryCause, Timeouts},
+    config::{Retry, RetryCause, Timeouts, UpstreamProtocol},
     protocol::{
         h1,
         http::{self, Framing, Method, Name, Status},
@@ -58,9 +58,9 @@ pub struct ForwardOptions {
 
 /// A handler that forwards to an upstream. One per shard, upstream and set of options.
 pub struct Forward {
-    pool: Rc<Pool>,
-    shard: Rc<Shard>,
-    options: ForwardOptions,
+    pub(super) pool: Rc<Pool>,
+    pub(super) shard: Rc<Shard>,
+    pub(super) options: ForwardOptions,
     index: Option<u32>,
     counters: Option<Arc<PerShard<UpstreamCounters>>>,
 }
@@ -86,7 +86,7 @@ impl Forward {
         self
     }
 
-    fn counters(&self) -> Option<&UpstreamCounters> {
+    pub(super) fn counters(&self) -> Option<&UpstreamCounters> {
         self.counters.as_ref()?.shard(self.shard.id())
     }
 
@@ -263,7 +263,7 @@ impl Forward {
     fn may_retry(
         &self,
         req: &Request,
-        outgoing: &Outgoing,
+        is_repeatable: bool,
         cause: Option<RetryCause>,
         is_unsent: bool,
     ) -> bool {
@@ -272,7 +272,7 @@ impl Forward {
         let is_wanted = cause.is_some_and(|cause| retry.on.contains(cause))
             && req.trace.retries < retry.attempts;
         let now = runtime::now();
-        if !is_safe || !is_wanted || !outgoing.is_repeatable() {
+        if !is_safe || !is_wanted || !is_repeatable {
             return false;
         }
         if req.trace.deadline.is_some_and(|deadline| deadline <= now) {
@@ -292,8 +292,12 @@ impl Handler for Forward {
         if let Some(total) = self.options.timeouts.total {
             req.trace.deadline = Some(req.started() + total);
         }
+        if let Some(limit) = grpc::timeout(&req.headers) {
+            let deadline = req.started() + limit;
+            req.trace.deadline = Some(req.trace.deadline.map_or(deadline, |own| own.min(deadline)));
+        }
         self.prepare(req)?;
-        let mut outgoing = Outgoing::new(req);
+        let mut outgoing = Sending::new(req, self.pool.upstream().config.protocol);
         self.pool.budget().deposit(runtime::now());
         let key = hash_key::of(req, &self.pool);
         let mut tried = Tried::new();
@@ -303,26 +307,32 @@ impl Handler for Forward {
                 let upstream = self.pool.upstream().config.name.clone();
                 return Err(Error::NoEndpoint { upstream });
             };
-            match self.attempt(req, &mut outgoing, index).await {
+            let attempted = match &mut outgoing {
+                Sending::H1(outgoing) => self.attempt(req, outgoing, index).await,
+                Sending::H2(outgoing) => {
+                    PooledFuture::new(self.attempt_h2(req, outgoing, index)).await
+                }
+            };
+            match attempted {
                 Ok(response) => {
                     let cause = RetryCause::of_status(response.status.code());
-                    if cause.is_none() || !self.may_retry(req, &outgoing, cause, false) {
+                    let is_repeatable = outgoing.is_repeatable();
+                    if cause.is_none() || !self.may_retry(req, is_repeatable, cause, false) {
                         return Ok(response);
                     }
                 }
                 Err(failure) => {
                     // A kept-alive connection that the endpoint closed while the request was on
                     // its way says nothing of the endpoint: once, that costs no retry.
-                    let is_free = failure.is_stale
-                        && !is_freshened
-                        && req.method.is_idempotent()
-                        && outgoing.is_repeatable();
+                    let is_safe = failure.is_unsent || req.method.is_idempotent();
+                    let is_repeatable = outgoing.is_repeatable();
+                    let is_free = failure.is_stale && !is_freshened && is_safe && is_repeatable;
                     if is_free {
                         is_freshened = true;
                         tried = Tried::new();
                         continue;
                     }
-                    if !self.may_retry(req, &outgoing, failure.cause, failure.is_unsent) {
+                    if !self.may_retry(req, is_repeatable, failure.cause, failure.is_unsent) {
                         return Err(failure.error);
                     }
                 }
@@ -342,6 +352,28 @@ impl std::fmt::Debug for Forward {
     }
 }
 
+/// A request on its way, as the endpoint's protocol wants it.
+enum Sending {
+    H1(Outgoing),
+    H2(forward_h2::Outgoing),
+}
+
+impl Sending {
+    fn new(req: &mut Request, protocol: UpstreamProtocol) -> Self {
+        match protocol {
+            UpstreamProtocol::Http11 => Self::H1(Outgoing::new(req)),
+            UpstreamProtocol::H2 => Self::H2(forward_h2::Outgoing::new(req)),
+        }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        match self {
+            Self::H1(outgoing) => outgoing.is_repeatable(),
+            Self::H2(outgoing) => outgoing.is_repeatable(),
+        }
+    }
+}
+
 /// What has become of a request by the time its response's head is here.
 struct Sent {
     upload: Option<Upload>,
@@ -352,20 +384,21 @@ struct Sent {
 }
 
 /// How soon after the request a kept-alive connection must end to count as closed before it.
-const STALE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A failed attempt.
 pub(super) struct Failure {
-    error: Error,
+    pub(super) error: Error,
     /// What a retry would be for; none: not to be retried.
-    cause: Option<RetryCause>,
-    is_unsent: bool,
+    pub(super) cause: Option<RetryCause>,
+    /// Nothing of it was sent, or the endpoint says that it did nothing for it.
+    pub(super) is_unsent: bool,
     /// A reused connection ended before the first byte of a response.
-    is_stale: bool,
+    pub(super) is_stale: bool,
 }
 
 impl Failure {
-    fn unsent(error: ConnectError) -> Self {
+    pub(super) fn unsent(error: ConnectError) -> Self {
         Self {
             error: Error::Connect(error),
             cause: Some(RetryCause::ConnectFailure),
@@ -409,6 +442,6 @@ fn response_body(
 }
 
 /// A Content-Length that `response_framing` has found valid.
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }

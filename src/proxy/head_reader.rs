@@ -195,4 +195,4 @@ fn join(before: &[u8], after: &[u8]) -> Chunk {
 /// Largest response head; above it the upstream gets a 502.
 const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Interim responses before a final one; above it the upstream is taken for broken.
-const INTERIM_MAX: u32 = 32;
+pub(super) const INTERIM_MAX: u32 = 32;

@@ -24,7 +24,10 @@ pub mod downstream;
 mod error;
 pub mod filters;
 mod forward;
+mod forward_h2;
 mod forwarded;
+mod grpc;
+mod h2;
 mod handler;
 mod hash_key;
 mod head_reader;
@@ -49,6 +52,7 @@ mod wire;
 
 pub use body::{Body, BodyStream, Chunk};
 pub use client::{IdText, RequestId, Scheme};
+use connection::Versions;
 pub use connection::{Connection, ListenerRules};
 pub use error::{Error, Fault};
 pub use forward::{Forward, ForwardOptions};

@@ -202,11 +202,11 @@ pub(super) fn encode_chunk(data: &[u8], out: &mut Vec<u8>) {
     h1::encode_chunk_end(out);
 }
 
-fn wrong_length() -> Error {
+pub(super) fn wrong_length() -> Error {
     Error::Internal("a body stream broke its announced length".to_owned())
 }
 
 /// A body up to this size goes out with its head in one send, and may be repeated.
 const JOINED_MAX: usize = 16 * 1024;
 /// How long an upstream may stay silent before the client is told to go on.
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use std::{
 use super::{
     body::Body,
     client::{RequestId, Scheme},
-    connection::{Connection, ListenerRules},
+    connection::ListenerRules,
     downstream::{Downstream, error_page},
     error::Error,
     forwarded,
@@ -77,25 +77,26 @@ pub(super) struct Trace {
 }
 
 impl Arrival {
-    /// A request with `head` on `connection`.
+    /// A request with `head` from `downstream`.
     pub(super) fn new(
-        connection: &Rc<Connection>,
+        downstream: Downstream,
         listener: &Rc<ListenerRules>,
         head: &RequestHead,
         now: Instant,
     ) -> Self {
-        let client = forwarded::client(head, (connection.client, connection.scheme()), listener);
+        let address = downstream.client();
+        let client = forwarded::client(head, (address, downstream.scheme()), listener);
         Self {
-            downstream: Downstream::H1(Rc::clone(connection)),
             listener: Rc::clone(listener),
-            client: connection.client,
+            client: address,
             client_ip: client.ip,
             scheme: client.scheme,
             is_trusted: client.is_trusted,
-            id: connection.shard.next_request_id(),
+            id: downstream.shard().next_request_id(),
             started: now,
             upgrade: h1::upgrade_requested(head).map(Box::from),
             expects_continue: h1::expects_continue(head),
+            downstream,
         }
     }
 

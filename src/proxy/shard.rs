@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{client::RequestId, connection::Connection, stats::ShardStats};
+use super::{client::RequestId, connection::Connection, h2::Sessions, stats::ShardStats};
 use crate::{base::access::AccessSink, protocol::http, runtime, upstream::Pools};
 
 /// A shard, as everything that runs on it sees it. Lives as long as its thread.
@@ -18,6 +18,8 @@ pub struct Shard {
     process: u32,
     serial: Cell<u64>,
     pub(super) pools: Rc<Pools>,
+    /// HTTP/2 to endpoints.
+    pub(super) sessions: Sessions,
     stats: Arc<ShardStats>,
     /// Where access-log lines go; none when the log is off. Replaced by a reload.
     pub(super) access: RefCell<Option<AccessSink>>,
@@ -45,6 +47,7 @@ impl Shard {
             process,
             serial: Cell::new(0),
             pools,
+            sessions: Sessions::default(),
             stats,
             access: RefCell::new(None),
             date: RefCell::new((0, Rc::from(""))),

@@ -90,6 +90,33 @@ impl ConnectError {
         }
     }
 
+    /// The same failure once more, for another request that met it.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let copy = |source: &io::Error| match source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => source.kind().into(),
+        };
+        match self {
+            Self::Refused(address) => Self::Refused(*address),
+            Self::Timeout { address, after } => Self::Timeout { address: *address, after: *after },
+            Self::Unreachable { address, source } => {
+                Self::Unreachable { address: *address, source: copy(source) }
+            }
+            Self::NoLocalPort(address) => Self::NoLocalPort(*address),
+            Self::NoDescriptor(address) => Self::NoDescriptor(*address),
+            Self::QueueFull { address, pending } => {
+                Self::QueueFull { address: *address, pending: *pending }
+            }
+            Self::QueueTimeout { address, after } => {
+                Self::QueueTimeout { address: *address, after: *after }
+            }
+            Self::Failed { address, source } => {
+                Self::Failed { address: *address, source: copy(source) }
+            }
+        }
+    }
+
     pub(super) fn from_io(address: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EADDRNOTAVAIL) => Self::NoLocalPort(address),

@@ -83,13 +83,26 @@ impl fmt::Debug for Lent {
     }
 }
 
-/// One request counted in its endpoint's in-flight number.
-pub(super) struct InFlight(Rc<EndpointPool>);
+/// One request counted in its endpoint's in-flight number, until dropped.
+pub struct InFlight(Rc<EndpointPool>);
 
 impl InFlight {
     pub(super) fn enter(pool: &Rc<EndpointPool>) -> Self {
         pool.endpoint().enter();
         Self(Rc::clone(pool))
+    }
+}
+
+impl InFlight {
+    /// The request went over a connection that was there already.
+    pub fn count_reused(&self) {
+        self.0.counters().reused.increment();
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight").finish_non_exhaustive()
     }
 }
 
@@ -115,7 +128,7 @@ impl LocalSeat {
         self.seat.take().expect("a seat is taken out only here, which consumes it")
     }
 
-    fn endpoint(&self) -> &Arc<Endpoint> {
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         self.pool.endpoint()
     }
 }

@@ -17,6 +17,7 @@
 
 mod connect;
 mod counters;
+mod dial;
 mod ejection;
 mod endpoint;
 mod handover;
@@ -31,9 +32,10 @@ mod steal;
 
 pub use connect::{ConnectError, Fault};
 pub use counters::{Counters, Totals};
+pub use dial::Dialed;
 pub use ejection::TIMES_MAX;
 pub use endpoint::{Endpoint, EndpointId};
-pub use lent::Lent;
+pub use lent::{InFlight, Lent};
 pub use outlier::{Change, Outcome, Standing, Verdict};
 pub use pool::{NoneAvailable, Pool, Pools};
 pub use retry_budget::{RETRIES_PER_SECOND_MIN, RetryBudget, WINDOW_SECONDS};

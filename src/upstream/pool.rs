@@ -193,7 +193,7 @@ pub struct Pool {
     shard: usize,
     balancer: Balancer,
     budget: Rc<RetryBudget>,
-    endpoints: Box<[Rc<EndpointPool>]>,
+    pub(super) endpoints: Box<[Rc<EndpointPool>]>,
 }
 
 /// No endpoint of the upstream is available: their probes fail or they are ejected.
@@ -341,7 +341,7 @@ async fn open(
 
 /// Looks for seats that other shards gave up, and for their idle connections, while requests
 /// wait here: what happens on this shard serves the queue by itself.
-fn watch_queue(pool: &Rc<EndpointPool>) {
+pub(super) fn watch_queue(pool: &Rc<EndpointPool>) {
     if pool.is_watched.replace(true) {
         return;
     }

@@ -36,6 +36,7 @@ pub(super) fn config(endpoints: impl IntoIterator<Item = SocketAddr>) -> Upstrea
     let endpoint = |address| EndpointConfig { address, weight: 1, backup: false };
     UpstreamConfig {
         name: "api".to_owned(),
+        protocol: crate::config::UpstreamProtocol::Http11,
         balance: BalancePolicy::RoundRobin,
         endpoints: endpoints.into_iter().map(endpoint).collect(),
         pool: PoolConfig::default(),

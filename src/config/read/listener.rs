@@ -58,7 +58,7 @@ fn alpn(value: &Value<'_>) -> Vec<Alpn> {
     }
     let mut versions = Vec::new();
     for value in &values {
-        let Some(version) = value.word(&Alpn::WORDS, &["h2", "h3"]) else { continue };
+        let Some(version) = value.word(&Alpn::WORDS, &["h3"]) else { continue };
         if versions.contains(&version) {
             value.problem("is there twice");
         } else {
@@ -104,6 +104,7 @@ fn limits(fields: &Fields<'_>) -> ListenerLimits {
         idle: fields.duration("idle", TIMES, default.idle),
         headers: headers.unwrap_or(default.headers),
         body: body.unwrap_or(default.body),
+        h2_streams: fields.integer("h2_streams", 1..=10_000, default.h2_streams),
     }
 }
 
@@ -125,8 +126,16 @@ const LISTENER: Schema = Schema {
 
 const LIMITS: Schema = Schema {
     path: "listener.NAME.limits",
-    keys: &["header_timeout", "body_timeout", "write_timeout", "idle", "headers", "body"],
-    later: &["h2_streams"],
+    keys: &[
+        "header_timeout",
+        "body_timeout",
+        "write_timeout",
+        "idle",
+        "headers",
+        "body",
+        "h2_streams",
+    ],
+    later: &[],
 };
 
 const ADDRESSES_MAX: usize = 64;

@@ -279,7 +279,7 @@ fn retry(fields: &Fields<'_>) -> Retry {
                 }
                 cause
             }
-            _ => value.word(&words, &["refused_stream"]),
+            _ => value.word(&words, &[]),
         };
         value.list().iter().filter_map(cause).fold(RetryOn::NONE, RetryOn::with)
     };

@@ -4,6 +4,7 @@ use crate::config::fields::{Fields, Schema, Value};
 use crate::config::raw::Kind;
 use crate::config::upstream::{
     EndpointConfig, OutlierConfig, PoolConfig, Share, UpstreamConfig, UpstreamLimits,
+    UpstreamProtocol,
 };
 
 use super::balance::{BALANCE, KEY, balance};
@@ -19,7 +20,8 @@ pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
     let mut upstream = UpstreamConfig::new(named.name.to_owned(), Vec::new());
     let Some(fields) = named.value.table(&UPSTREAM) else { return upstream };
     if let Some(value) = fields.value("protocol") {
-        value.word(&[("http/1.1", ())], &["h2", "auto"]);
+        let word = value.word(&UpstreamProtocol::WORDS, &["auto"]);
+        upstream.protocol = word.unwrap_or(upstream.protocol);
     }
     if let Some(value) = fields.value("balance") {
         upstream.balance = balance(&value).unwrap_or_default();

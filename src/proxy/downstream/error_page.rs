@@ -3,7 +3,7 @@
 use crate::{
     config::ErrorFormat,
     protocol::http::{Headers, Name},
-    proxy::{Body, Error, Response, recycle},
+    proxy::{Body, Error, Response, grpc, recycle},
 };
 
 /// The response for `error`. `accept` decides between text and JSON when the listener leaves it
@@ -14,6 +14,9 @@ pub(in crate::proxy) fn error_page(
     format: ErrorFormat,
     headers: Option<&Headers>,
 ) -> Response {
+    if headers.is_some_and(grpc::is_grpc) {
+        return grpc::page(error, id);
+    }
     let status = error.status();
     let is_json = match format {
         ErrorFormat::Json => true,

@@ -24,6 +24,8 @@ use std::{
 };
 
 use super::{
+    Downstream,
+    h2::{self, Sniffed},
     handshake,
     write::{self, Framed},
 };
@@ -34,6 +36,7 @@ use crate::{
     },
     proxy::{
         Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request, Response,
+        Versions,
         body::{Chunk, Kind},
         connection::Watch,
         observe::Summary,
@@ -131,6 +134,25 @@ impl<H: Handler + 'static> Service<H> {
     }
 
     async fn run(self: &Rc<Self>, connection: Rc<Connection>) {
+        let listener = Rc::clone(&self.current.borrow().listener);
+        // Pooled: HTTP/1.1 needs no room for the other protocol's state.
+        match connection.versions(&listener) {
+            Versions::Http11 => {}
+            Versions::H2 => {
+                drop(listener);
+                return PooledFuture::new(h2::serve(Rc::clone(self), connection, None)).await;
+            }
+            Versions::Both => match PooledFuture::new(h2::sniff(&connection, &listener)).await {
+                Some(Sniffed::H2(first)) => {
+                    drop(listener);
+                    let first = Some(first);
+                    return PooledFuture::new(h2::serve(Rc::clone(self), connection, first)).await;
+                }
+                Some(Sniffed::H1(first)) => connection.keep(first),
+                None => return,
+            },
+        }
+        drop(listener);
         while let Some(first) = self.idle(&connection).await {
             connection.is_idle.set(false);
             let exchange = exchange(Rc::clone(self), Rc::clone(&connection), first);
@@ -155,7 +177,7 @@ impl<H: Handler + 'static> Service<H> {
             let listener = &self.current.borrow().listener;
             (listener.idle, listener.header_timeout)
         };
-        let is_ending = self.shard.is_draining() || self.is_retired.get();
+        let is_ending = self.is_ending();
         let idle = match (is_ending, connection.has_served()) {
             (false, _) => idle,
             (true, true) => return None,
@@ -166,7 +188,16 @@ impl<H: Handler + 'static> Service<H> {
         received.ok().filter(|chunk| !chunk.is_empty())
     }
 
-    fn parts(&self) -> (Rc<H>, Rc<ListenerRules>, Rc<dyn Observe>) {
+    /// Whether connections are to end with what they carry now.
+    pub(super) fn is_ending(&self) -> bool {
+        self.shard.is_draining() || self.is_retired.get()
+    }
+
+    pub(super) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    pub(super) fn parts(&self) -> (Rc<H>, Rc<ListenerRules>, Rc<dyn Observe>) {
         let current = self.current.borrow();
         (Rc::clone(&current.handler), Rc::clone(&current.listener), Rc::clone(&current.observer))
     }
@@ -205,7 +236,8 @@ async fn exchange<H: Handler + 'static>(
     let started = runtime::now();
     let is_ending = connection.shard.is_draining() || service.is_retired.get();
     let keeps_alive = h1::request_keeps_alive(&head) && !is_ending;
-    let arrival = Arrival::new(&connection, &listener, &head, started);
+    let downstream = Downstream::H1(Rc::clone(&connection));
+    let arrival = Arrival::new(downstream, &listener, &head, started);
     let body = match body_of(&connection, &listener, &head, rest) {
         Ok(body) => body,
         Err(error) => {
@@ -423,7 +455,8 @@ impl Failed<'_> {
         }
         // A malformed head is not to be trusted with anything: the page answers a bare request.
         let bare = Pooled::<RequestHead>::take();
-        let arrival = Arrival::new(self.connection, self.listener, &bare, runtime::now());
+        let downstream = Downstream::H1(Rc::clone(self.connection));
+        let arrival = Arrival::new(downstream, self.listener, &bare, runtime::now());
         let mut req = Request::new(bare, Body::empty(), arrival);
         if head.version == Version::Http10 {
             req.version = Version::Http10;
@@ -447,7 +480,7 @@ impl Failed<'_> {
 /// Closes so that the client can read our last answer: ends our side, then takes what is still on
 /// its way for a moment. A close with unread bytes would be a reset, which destroys the answer in
 /// the client's kernel (RFC 9112 §9.6).
-async fn linger(connection: Rc<Connection>) {
+pub(super) async fn linger(connection: Rc<Connection>) {
     if connection.stream.shutdown_write().await.is_err() {
         return;
     }

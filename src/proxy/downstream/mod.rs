@@ -2,9 +2,11 @@
 
 mod error_page;
 pub mod h1;
+mod h2;
 mod handshake;
 mod side;
 mod write;
+mod write_h2;
 
 pub(in crate::proxy) use error_page::error_page;
 pub(in crate::proxy) use side::Downstream;

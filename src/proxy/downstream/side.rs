@@ -1,14 +1,15 @@
 //! Whom a request came from, as the exchange that answers it sees it: the same few verbs for every
 //! protocol version. Responses are written by the version's own file; this is what happens before.
 
-use std::rc::Rc;
+use std::{net::SocketAddr, rc::Rc};
 
 use crate::{
     protocol::{
         h1::{self, ConnectionHeader},
-        http::{Framing, ResponseHead, Version},
+        h2::EndStream,
+        http::{Framing, ResponseHead, Status, Version},
     },
-    proxy::{Connection, Error, ListenerRules, recycle, shard::Shard},
+    proxy::{Connection, Error, ListenerRules, Pooled, Scheme, h2::Stream, recycle, shard::Shard},
     runtime::{SendBuf, Timer},
 };
 
@@ -17,13 +18,29 @@ use crate::{
 pub(in crate::proxy) enum Downstream {
     /// A connection that carries one exchange at a time.
     H1(Rc<Connection>),
+    /// One of the streams of a connection.
+    H2(Rc<Connection>, Rc<Stream>),
 }
 
 impl Downstream {
+    /// The client's socket address.
+    pub(in crate::proxy) fn client(&self) -> SocketAddr {
+        match self {
+            Self::H1(connection) | Self::H2(connection, _) => connection.client,
+        }
+    }
+
+    /// How its connection was made.
+    pub(in crate::proxy) fn scheme(&self) -> Scheme {
+        match self {
+            Self::H1(connection) | Self::H2(connection, _) => connection.scheme(),
+        }
+    }
+
     /// The shard that it came in by.
     pub(in crate::proxy) fn shard(&self) -> &Shard {
         match self {
-            Self::H1(connection) => &connection.shard,
+            Self::H1(connection) | Self::H2(connection, _) => &connection.shard,
         }
     }
 
@@ -31,6 +48,7 @@ impl Downstream {
     pub(in crate::proxy) fn upstream_timer(&self) -> &Timer {
         match self {
             Self::H1(connection) => &connection.upstream_timer,
+            Self::H2(_, stream) => &stream.upstream_timer,
         }
     }
 
@@ -53,6 +71,7 @@ impl Downstream {
                 connection.send(bytes, listener).await.map(drop)
             }
             Self::H1(_) => Ok(()),
+            Self::H2(_, stream) => interim(stream, head),
         }
     }
 
@@ -66,6 +85,19 @@ impl Downstream {
                 let go_on = SendBuf::Static(b"HTTP/1.1 100 Continue\r\n\r\n");
                 connection.send(go_on, listener).await.map(drop)
             }
+            Self::H2(_, stream) => {
+                let mut head = Pooled::<ResponseHead>::take();
+                head.status = Status::CONTINUE;
+                interim(stream, &head)
+            }
         }
+    }
+}
+
+/// An interim response on a stream; one that is over needs none.
+fn interim(stream: &Stream, head: &ResponseHead) -> Result<(), Error> {
+    match stream.send_response(head, Framing::None, None, EndStream::No) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Error::ClientClosed),
     }
 }

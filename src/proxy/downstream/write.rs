@@ -165,7 +165,7 @@ async fn stream(
 }
 
 /// How the body is delimited for this client.
-fn framing(req: &Request, response: &Response) -> Framing {
+pub(super) fn framing(req: &Request, response: &Response) -> Framing {
     let status = response.status;
     let has_no_body = req.method == Method::Head
         || status == Status::NOT_MODIFIED

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ringway::config::{
-    AccessFormat, Action, BalancePolicy, Buffers, ErrorFormat, FilterKind, Forwarded, IdTrust,
-    IoDriver, LogLevel, LogPath, PathPattern, Probe, RetryCause, Share,
+    AccessFormat, Action, Alpn, BalancePolicy, Buffers, ErrorFormat, FilterKind, Forwarded,
+    IdTrust, IoDriver, LogLevel, LogPath, PathPattern, Probe, RetryCause, Share, UpstreamProtocol,
 };
 
 use super::{LEAST, read};
@@ -47,6 +47,7 @@ fn of_an_access_log() {
 fn of_a_listener() {
     let listener = read(LEAST).unwrap().listeners.remove(0);
     assert_eq!(listener.name, "web");
+    assert_eq!(listener.alpn, [Alpn::Http11]);
     assert!(listener.trusted_proxies.is_empty());
     assert_eq!(listener.forwarded, Forwarded::XForwarded);
     assert_eq!(listener.error_format, ErrorFormat::Auto);
@@ -58,6 +59,7 @@ fn of_a_listener() {
     assert_eq!(limits.idle, seconds(75));
     assert_eq!(limits.headers, 32 * 1024);
     assert_eq!(limits.body, Some(10 * 1024 * 1024));
+    assert_eq!(limits.h2_streams, 128);
 }
 
 #[test]
@@ -79,7 +81,8 @@ fn of_a_route() {
     assert_eq!(route.timeouts.total, None);
     assert_eq!(route.retry.attempts, 1);
     let causes: Vec<RetryCause> = route.retry.on.iter().collect();
-    assert_eq!(causes, [RetryCause::ConnectFailure, RetryCause::NoResponse]);
+    let safe = [RetryCause::ConnectFailure, RetryCause::NoResponse, RetryCause::RefusedStream];
+    assert_eq!(causes, safe);
     assert_eq!(route.retry.budget.to_bits(), 0.2_f64.to_bits());
     assert!(!route.upgrade);
 }
@@ -99,6 +102,7 @@ fn of_answers() {
 fn of_an_upstream() {
     let upstream = read(LEAST).unwrap().upstreams.remove(0);
     assert_eq!(upstream.name, "api");
+    assert_eq!(upstream.protocol, UpstreamProtocol::Http11);
     assert_eq!(upstream.balance, BalancePolicy::RoundRobin);
     assert_eq!(upstream.endpoints[0].weight, 1);
     assert!(!upstream.endpoints[0].backup);

@@ -198,6 +198,16 @@ impl Wire {
         std::mem::replace(&mut self.buffered, rest)
     }
 
+    /// Takes exactly `length` bytes; none when the connection ends before.
+    #[track_caller]
+    pub(crate) fn try_exact(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffered.len() < length {
+            self.fill().ok()?;
+        }
+        let rest = self.buffered.split_off(length);
+        Some(std::mem::replace(&mut self.buffered, rest))
+    }
+
     /// Asserts that exactly `bytes` come next.
     #[track_caller]
     pub(crate) fn expect(&mut self, bytes: &str) {

@@ -1,0 +1,266 @@
+//! HTTP/2 clients: one session a connection, one task an exchange.
+//!
+//! ```text
+//!   first bytes ─ preface? ─▶ session ── request ─▶ task: handler ─▶ response ─▶ stream
+//!                                │                    ▲
+//!                                └ RST_STREAM, end of the connection: the task is dropped
+//! ```
+//!
+//! Idle connections hold the codec's state and no buffer. A drain or a removed listener ends a
+//! connection in the two steps of RFC 9113 §6.8, so that no request on its way is lost.
+
+use std::{pin::pin, rc::Rc, time::Duration};
+
+use super::{Downstream, h1::Service, write_h2};
+use crate::{
+    protocol::{
+        h2::{self, ErrorCode, Limits, ResetCause, Violation},
+        http::{self, Framing, Method, RequestHead},
+    },
+    proxy::{
+        Body, Connection, Error, Handler, ListenerRules, Request, Response,
+        body::{Chunk, Kind},
+        h2::{Ended, H2Body, Handle, NewRequest, Role, Session, Source, drive},
+        observe::{Summary, Traffic},
+        recycle,
+        request::Arrival,
+        secure, upload,
+    },
+    runtime::{self, Either, PooledFuture, race},
+};
+
+/// What the first bytes of a connection say about its protocol.
+pub(super) enum Sniffed {
+    /// The preface of HTTP/2, or its beginning.
+    H2(Chunk),
+    /// Anything else.
+    H1(Chunk),
+}
+
+/// Waits for as many bytes as tell HTTP/2 from HTTP/1; none when the connection is over.
+pub(super) async fn sniff(connection: &Connection, listener: &ListenerRules) -> Option<Sniffed> {
+    let mut bytes = receive(connection, listener.idle).await?;
+    loop {
+        let length = bytes.len().min(TELLING.len());
+        if bytes.get(..length) != TELLING.get(..length) {
+            return Some(Sniffed::H1(bytes));
+        }
+        if length == TELLING.len() {
+            return Some(Sniffed::H2(bytes));
+        }
+        let mut joined = recycle::take_bytes();
+        joined.extend_from_slice(&bytes);
+        joined.extend_from_slice(&receive(connection, listener.header_timeout).await?);
+        bytes = joined.into();
+    }
+}
+
+async fn receive(connection: &Connection, limit: Duration) -> Option<Chunk> {
+    let received = connection.receive_within(limit, "idle").await;
+    received.ok().filter(|chunk| !chunk.is_empty())
+}
+
+/// Serves a connection that speaks HTTP/2 to its end; `first` has been received already.
+pub(super) async fn serve<H: Handler + 'static>(
+    service: Rc<Service<H>>,
+    connection: Rc<Connection>,
+    first: Option<Chunk>,
+) {
+    let (_, listener, _) = service.parts();
+    let session = Session::server(&connection, limits(&listener));
+    // Always: a drain looks by the timer, and the session knows what to do then.
+    connection.is_idle.set(true);
+    connection.note_served();
+    let server = Server { service, connection: Rc::clone(&connection), listener };
+    let ended = drive(&session, first, &connection.timer, &server).await;
+    match ended {
+        Ended::Closed => {}
+        // Nothing was taken: there is nobody to say good-bye to.
+        Ended::Stalled => connection.stream.reset_on_close(),
+        Ended::Finished | Ended::Broken(_) => {
+            drop(session);
+            super::h1::linger(connection).await;
+        }
+    }
+}
+
+fn limits(listener: &ListenerRules) -> Limits {
+    Limits {
+        streams: listener.h2_streams,
+        header_list_bytes: listener.head_limits.bytes,
+        fields: listener.head_limits.fields,
+        settings_timeout: listener.header_timeout,
+        ping_interval: Some(PING_AFTER),
+        ..Limits::default()
+    }
+}
+
+/// The server's end of a session.
+struct Server<H> {
+    service: Rc<Service<H>>,
+    connection: Rc<Connection>,
+    listener: Rc<ListenerRules>,
+}
+
+impl<H: Handler + 'static> Role for Server<H> {
+    fn accept(&self, request: NewRequest) {
+        runtime::spawn(exchange(Rc::clone(&self.service), Rc::clone(&self.connection), request));
+    }
+
+    fn count_reset(&self, _code: ErrorCode, _cause: ResetCause) {}
+
+    fn count_refused(&self, _violation: Violation) {
+        self.service.shard().stats().bad_requests.increment();
+    }
+
+    fn is_ending(&self) -> bool {
+        self.service.is_ending()
+    }
+
+    fn idle(&self) -> Duration {
+        self.listener.idle
+    }
+
+    fn write_timeout(&self) -> Duration {
+        self.listener.write_timeout
+    }
+}
+
+/// One request and its response.
+async fn exchange<H: Handler + 'static>(
+    service: Rc<Service<H>>,
+    connection: Rc<Connection>,
+    request: NewRequest,
+) {
+    let NewRequest { handle, mut head, framing } = request;
+    if handle.gone().is_some() {
+        // Cancelled with the bytes that brought it: no handler sees it, no endpoint either.
+        return;
+    }
+    let (handler, listener, observer) = service.parts();
+    service.shard().stats().requests.increment();
+    let downstream = Downstream::H2(Rc::clone(&connection), Rc::clone(&handle));
+    let arrival = Arrival::new(downstream, &listener, &head, runtime::now());
+    let handshaken = connection.stream.handshaken();
+    let admitted = secure::admit(&mut head, handshaken, &listener)
+        .and_then(|()| admit(&handle, &listener, &mut head, framing));
+    let (body, refusal) = match admitted {
+        Ok(body) => (body, None),
+        Err(error) => (Body::empty(), Some(error)),
+    };
+    let mut req = Request::new(head, body, arrival);
+    let mut status = 0;
+    let result = {
+        let answered = respond(&*handler, &handle, &mut req, refusal, &mut status);
+        let (answered, gone) = (pin!(answered), pin!(handle.until_gone()));
+        match race(answered, gone).await {
+            Either::First(result) => result,
+            Either::Second(_) => Err(Error::ClientClosed),
+        }
+    };
+    if let Err(error) = &result {
+        handle.blame(reset_code(error));
+    }
+    let error = result.as_ref().err();
+    let traffic = Traffic {
+        shard: &connection.shard,
+        received: handle.received.get(),
+        sent: handle.sent.get(),
+    };
+    observer.observe(&Summary::new(&req, &traffic, status, error, runtime::now()));
+}
+
+/// The request's body, unless the head already says no.
+fn admit(
+    handle: &Handle,
+    listener: &ListenerRules,
+    head: &mut RequestHead,
+    framing: Framing,
+) -> Result<Body, Error> {
+    http::strip_request_hops(&mut head.headers)?;
+    if head.method == Method::Connect && !listener.connect {
+        return Err(Error::ConnectRefused);
+    }
+    match framing {
+        Framing::Length(length) if length > listener.body_max => {
+            return Err(Error::BodyTooLarge { limit: listener.body_max });
+        }
+        Framing::Length(0) if handle.is_whole() => return Ok(Body::from("")),
+        Framing::None if handle.is_whole() => return Ok(Body::empty()),
+        _ => {}
+    }
+    let source = Source::Request(Rc::clone(handle));
+    let mut body = H2Body::new(source, framing, listener.body_max, listener.body_timeout);
+    Ok(match body.take_whole()? {
+        Some(whole) => Kind::Whole(whole).into(),
+        None => Kind::H2(Box::new(body)).into(),
+    })
+}
+
+/// Asks the handler, unless the request is refused, and writes its answer or the error's page.
+async fn respond<H: Handler>(
+    handler: &H,
+    handle: &Handle,
+    req: &mut Request,
+    refusal: Option<Error>,
+    status: &mut u16,
+) -> Result<(), Error> {
+    let result = match refusal {
+        None => handler.handle(req).await,
+        Some(error) => Err(error),
+    };
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error @ Error::ClientClosed) => return Err(error),
+        Err(error) => failure_page(req, &error),
+    };
+    let mut upload = response.upload.take();
+    let deadline = req.trace.deadline;
+    let result = {
+        let write = pin!(write_h2::response(handle, req, response, status));
+        match deadline {
+            None => upload::beside(&mut upload, write).await.flatten(),
+            Some(deadline) => {
+                let timer = runtime::Timer::new();
+                timer.set(deadline);
+                let whole = PooledFuture::new(upload::beside(&mut upload, write));
+                match timer.guard(whole).await {
+                    Ok(result) => result.flatten(),
+                    Err(runtime::Expired) => {
+                        Err(Error::UpstreamTimeout { phase: "the whole exchange" })
+                    }
+                }
+            }
+        }
+    };
+    match result {
+        Err(error) if *status == 0 && !matches!(error, Error::ClientClosed) => {
+            drop(upload);
+            let page = failure_page(req, &error);
+            PooledFuture::new(write_h2::response(handle, req, page, status)).await
+        }
+        result => result,
+    }
+}
+
+/// The page for `error`, of which nothing has been sent yet.
+fn failure_page(req: &mut Request, error: &Error) -> Response {
+    req.trace.failure = Some(error.code());
+    req.arrival.downstream.shard().stats().count_client_failure(error);
+    req.error_page(error)
+}
+
+/// What a client is told when its response breaks off.
+fn reset_code(error: &Error) -> ErrorCode {
+    match error {
+        Error::ClientTimeout { .. } | Error::ClientClosed => ErrorCode::Cancel,
+        Error::BadRequestBody(_) => ErrorCode::Protocol,
+        _ => ErrorCode::Internal,
+    }
+}
+
+/// As much of the preface as no request of HTTP/1 begins with.
+const TELLING: &[u8] = b"PRI ";
+const _: () = assert!(TELLING.len() <= h2::PREFACE.len());
+/// With streams open, after so much silence the client is asked whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(30);

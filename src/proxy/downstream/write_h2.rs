@@ -1,0 +1,77 @@
+//! Writes a response to a stream of an HTTP/2 client: head, DATA, trailers, and the end.
+//!
+//! Everything goes through the session's output, where a turn's frames are gathered into one send.
+//! The last DATA carries the end wherever that is known in time. A body that breaks off is never
+//! ended: the stream is reset, so that the client sees that it is not whole.
+
+use std::rc::Rc;
+
+use super::write::framing;
+use crate::{
+    protocol::{
+        h2::EndStream,
+        http::{Framing, Method},
+    },
+    proxy::{
+        Body, Error, Request, Response,
+        body::Kind,
+        h2::{BodyFailure, Stream, WriteError, is_over, next_buffered, send_body},
+    },
+};
+
+/// Writes `response`; `status` is set once its head is in the output.
+pub(super) async fn response(
+    stream: &Rc<Stream>,
+    req: &Request,
+    mut response: Response,
+    status: &mut u16,
+) -> Result<(), Error> {
+    let framing = framing(req, &response);
+    let has_no_body =
+        req.method == Method::Head || matches!(framing, Framing::None | Framing::Described(_));
+    if has_no_body {
+        response.body = Body::empty();
+        return head(stream, req, &response, framing, EndStream::Yes, status);
+    }
+    if matches!(response.body.kind, Kind::Empty) {
+        // Only a length that was announced is told: gRPC's trailers-only responses have none.
+        let length = response.announced_length.map_or(Framing::None, Framing::Length);
+        return head(stream, req, &response, length, EndStream::Yes, status);
+    }
+    // What is malformed from its beginning can still become an error page.
+    let first = next_buffered(&mut response.body)?;
+    let end = EndStream::when(first.is_none() && is_over(&response.body));
+    head(stream, req, &response, framing, end, status)?;
+    if end == EndStream::Yes {
+        return Ok(());
+    }
+    let limit = req.arrival.listener.write_timeout;
+    match send_body(stream, response.body, first, framing, limit).await {
+        Ok(()) => Ok(()),
+        Err(BodyFailure::From(error)) => Err(error),
+        Err(BodyFailure::To(error)) => Err(failure(error)),
+    }
+}
+
+fn head(
+    stream: &Rc<Stream>,
+    req: &Request,
+    response: &Response,
+    framing: Framing,
+    end: EndStream,
+    status: &mut u16,
+) -> Result<(), Error> {
+    let date = req.arrival.downstream.shard().date();
+    let sent = stream.send_response(response.head(), framing, Some(&date), end);
+    sent.map_err(failure)?;
+    *status = response.status.code();
+    Ok(())
+}
+
+fn failure(error: WriteError) -> Error {
+    match error {
+        WriteError::Gone(_) => Error::ClientClosed,
+        WriteError::Stalled => Error::ClientTimeout { phase: "taking the response" },
+        WriteError::Refused(error) => Error::Internal(format!("response not sent: {error}")),
+    }
+}

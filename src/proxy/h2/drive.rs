@@ -1,0 +1,181 @@
+//! The task of a session: reads, feeds the codec, writes what a turn has made, keeps the deadlines.
+//!
+//! ```text
+//!   read:   deadline or bytes ─▶ codec ─▶ exchanges      │ one task: either wakes both
+//!   write:  output? ─▶ settle ─▶ one send ─▶ output? …   │
+//! ```
+//!
+//! The write half waits until every other ready task of the turn has run, so the answers of a
+//! whole turn leave together. It ends the connection when its receiver takes nothing, and is the
+//! last to end: what the codec has to say of a broken connection is sent before it is closed.
+
+use std::{
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use super::{session::Session, stream::Handle};
+use crate::{
+    protocol::{
+        h2::{ConnectionError, ErrorCode, ResetCause, Violation},
+        http::{Framing, RequestHead},
+    },
+    proxy::{
+        body::Chunk,
+        connection::{SendError, send_within},
+        recycle::{self, Pooled},
+    },
+    runtime::{self, Either, Expired, SendBuf, Timer, race},
+};
+
+/// A request whose head has come.
+pub(in crate::proxy) struct NewRequest {
+    pub(in crate::proxy) handle: Handle,
+    pub(in crate::proxy) head: Pooled<RequestHead>,
+    pub(in crate::proxy) framing: Framing,
+}
+
+/// What differs between the two ends of a connection.
+pub(in crate::proxy) trait Role {
+    /// Takes a client's request on. Must not touch the session: start a task.
+    fn accept(&self, request: NewRequest);
+    /// Settings have come, or a GOAWAY.
+    fn changed(&self) {}
+    /// A stream was reset by the other side, or for what it did.
+    fn count_reset(&self, code: ErrorCode, cause: ResetCause);
+    /// A request was refused before it became one.
+    fn count_refused(&self, violation: Violation);
+    /// Whether no new stream is to begin any more.
+    fn is_ending(&self) -> bool;
+    /// How long the connection may be without a stream.
+    fn idle(&self) -> Duration;
+    /// How long the other side may take nothing of what is sent.
+    fn write_timeout(&self) -> Duration;
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Ended {
+    /// The other side closed the connection, or it broke.
+    Closed,
+    /// The other side took nothing.
+    Stalled,
+    /// We said all that there was to say: it was idle, or told to end.
+    Finished,
+    /// The other side broke the protocol.
+    Broken(ConnectionError),
+}
+
+/// Runs `session` to its end; `first` has been received already. `timer` may be set by others to
+/// make it look at [`Role::is_ending`].
+pub(in crate::proxy) async fn drive(
+    session: &Rc<Session>,
+    first: Option<Chunk>,
+    timer: &Timer,
+    role: &impl Role,
+) -> Ended {
+    let mut write = pin!(write(session, role));
+    let ended = match race(read(session, first, timer, role), write.as_mut()).await {
+        Either::First(ended) => {
+            session.fail();
+            if matches!(ended, Ended::Broken(_) | Ended::Finished) {
+                // The last words: a GOAWAY that says why.
+                timer.set_after(LAST_WORDS);
+                let _sent: Result<Ended, Expired> = timer.guard(write).await;
+            }
+            ended
+        }
+        Either::Second(ended) => ended,
+    };
+    session.fail();
+    ended
+}
+
+async fn read(
+    session: &Rc<Session>,
+    first: Option<Chunk>,
+    timer: &Timer,
+    role: &impl Role,
+) -> Ended {
+    if let Some(first) = first
+        && let Err(error) = session.receive(&first, role)
+    {
+        return Ended::Broken(error);
+    }
+    let mut armed = None;
+    loop {
+        match deadline(session, role) {
+            Ok(at) => timer.set(at),
+            Err(ended) => return ended,
+        }
+        let recv = armed.get_or_insert_with(|| session.link.stream().recv());
+        match timer.guard(recv).await {
+            Err(Expired) => {}
+            Ok(Ok(bytes)) if !bytes.is_empty() => {
+                armed = None;
+                if let Err(error) = session.receive(&bytes, role) {
+                    return Ended::Broken(error);
+                }
+            }
+            Ok(_) => return Ended::Closed,
+        }
+    }
+}
+
+/// Does what is due, and says when to look again.
+fn deadline(session: &Rc<Session>, role: &impl Role) -> Result<Instant, Ended> {
+    let now = runtime::now();
+    if role.is_ending() {
+        session.with(|codec| codec.drain(now));
+    }
+    let due = session.with(|codec| codec.next_timeout());
+    if due.is_some_and(|due| due <= now) {
+        let result = session.with(|codec| codec.handle_timeout(now));
+        session.drain_events(role);
+        result.map_err(Ended::Broken)?;
+    }
+    let idle = role.idle();
+    let idle_at = if session.streams() > 0 { now } else { session.idle_since() } + idle;
+    if idle_at <= now {
+        session.with(|codec| codec.close(ErrorCode::NoError));
+        return Err(Ended::Finished);
+    }
+    let due = session.with(|codec| codec.next_timeout());
+    Ok(due.map_or(idle_at, |due| due.min(idle_at)))
+}
+
+/// Sends what there is, whenever there is something.
+async fn write(session: &Rc<Session>, role: &impl Role) -> Ended {
+    let timer = Timer::new();
+    loop {
+        let is_finished = std::future::poll_fn(|_| {
+            if session.has_output() {
+                return Poll::Ready(false);
+            }
+            if session.is_finished() {
+                return Poll::Ready(true);
+            }
+            session.driver.listen();
+            Poll::Pending
+        })
+        .await;
+        if is_finished {
+            return Ended::Finished;
+        }
+        runtime::settled().await;
+        let mut output = recycle::take_bytes();
+        session.take_output(&mut output, role);
+        let sending = SendBuf::Vec(output);
+        match send_within(session.link.stream(), sending, &timer, role.write_timeout()).await {
+            Ok(SendBuf::Vec(output)) => recycle::give_bytes(output),
+            Ok(_) => {}
+            Err((SendError::Closed, _)) => return Ended::Closed,
+            Err((SendError::Stalled, _)) => return Ended::Stalled,
+        }
+    }
+}
+
+/// How long a broken or finished connection is given to take the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);

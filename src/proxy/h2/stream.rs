@@ -1,0 +1,404 @@
+//! One stream of a session, as the exchange on it sees it: an inbox, and verbs that send.
+//!
+//! ```text
+//!   session ─▶ inbox: heads │ chunks │ trailers │ end ─▶ take …       (the exchange's task)
+//!   session ◀─ codec ◀──────────────────────────────── send_data …
+//! ```
+//!
+//! The exchange is one task: whatever it waits for on its stream (a head, a chunk, room to send),
+//! one signal wakes it. A [`Handle`] owns the stream: dropped early, it resets it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use super::session::Session;
+use crate::{
+    protocol::{
+        h2::{EndStream, ErrorCode, ResetCause, SendError, StreamId},
+        http::{Framing, Headers, ResponseHead},
+    },
+    proxy::{
+        body::Chunk,
+        recycle::{self, Pooled},
+    },
+    runtime::{Expired, Signal, Timer},
+};
+
+/// A stream that an exchange runs on.
+pub(in crate::proxy) struct Stream {
+    pub(in crate::proxy) session: Rc<Session>,
+    pub(super) id: StreamId,
+    signal: Signal,
+    inbox: RefCell<Inbox>,
+    has_room: Cell<bool>,
+    /// Deadlines of what the exchange waits for from an upstream.
+    pub(in crate::proxy) upstream_timer: Timer,
+    /// Deadlines of what it waits for on this stream.
+    pub(in crate::proxy) timer: Timer,
+    /// Bytes received and sent, heads included.
+    pub(in crate::proxy) received: Cell<u64>,
+    pub(in crate::proxy) sent: Cell<u64>,
+}
+
+/// What has come and was not taken yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    /// A client's: the head of the response, interim ones before it.
+    heads: VecDeque<Answer>,
+    /// The oldest chunk; the usual stream never has a second.
+    first: Option<Chunk>,
+    more: VecDeque<Chunk>,
+    trailers: Option<Headers>,
+    end: End,
+    /// It ended before its time; what was whole by then stays so.
+    gone: Option<Gone>,
+    /// Nobody will take what still comes.
+    is_discarding: bool,
+}
+
+/// A response's head, as it came.
+#[derive(Debug)]
+pub(in crate::proxy) struct Answer {
+    pub(in crate::proxy) head: Pooled<ResponseHead>,
+    /// None: it is an interim one.
+    pub(in crate::proxy) framing: Option<Framing>,
+    /// Nothing follows it.
+    pub(in crate::proxy) is_end: bool,
+}
+
+/// Whether more may come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Open,
+    /// All has come.
+    Whole,
+}
+
+/// Why a stream ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Gone {
+    /// It was reset.
+    Reset(ErrorCode, ResetCause),
+    /// The connection has ended under it.
+    Lost,
+}
+
+/// Why something could not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum WriteError {
+    /// The stream or its connection is over.
+    Gone(Gone),
+    /// The other side took nothing for a whole timeout.
+    Stalled,
+    /// The codec refuses.
+    Refused(SendError),
+}
+
+impl Stream {
+    pub(super) fn new(session: &Rc<Session>, id: StreamId) -> Rc<Self> {
+        Rc::new(Self {
+            session: Rc::clone(session),
+            id,
+            signal: Signal::new(),
+            inbox: RefCell::default(),
+            has_room: Cell::new(false),
+            upstream_timer: Timer::new(),
+            timer: Timer::new(),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+        })
+    }
+
+    // What the session does.
+
+    pub(super) fn put_answer(&self, answer: Answer) {
+        let mut inbox = self.inbox.borrow_mut();
+        if answer.is_end && inbox.end == End::Open {
+            inbox.end = End::Whole;
+        }
+        inbox.heads.push_back(answer);
+        drop(inbox);
+        self.signal.notify();
+    }
+
+    /// A piece of the body; false when nobody wants it, and its credit is free at once.
+    pub(super) fn put_data(&self, bytes: &[u8], is_end: bool) -> bool {
+        self.received.set(self.received.get() + bytes.len() as u64);
+        let mut inbox = self.inbox.borrow_mut();
+        if is_end && inbox.end == End::Open {
+            inbox.end = End::Whole;
+        }
+        let is_wanted = !inbox.is_discarding;
+        if is_wanted && !bytes.is_empty() {
+            inbox.push(bytes);
+        }
+        drop(inbox);
+        self.signal.notify();
+        is_wanted
+    }
+
+    pub(super) fn put_end(&self, trailers: Option<Headers>) {
+        let mut inbox = self.inbox.borrow_mut();
+        if inbox.end == End::Open {
+            inbox.end = End::Whole;
+            inbox.trailers = trailers;
+        }
+        drop(inbox);
+        self.signal.notify();
+    }
+
+    /// It is over before its time.
+    pub(super) fn put_gone(&self, gone: Gone) {
+        self.inbox.borrow_mut().gone.get_or_insert(gone);
+        self.signal.notify();
+    }
+
+    /// There is room to send.
+    pub(super) fn put_room(&self) {
+        self.has_room.set(true);
+        self.signal.notify();
+    }
+
+    // What the exchange does.
+
+    /// Why it ended before its time, if it did.
+    pub(in crate::proxy) fn gone(&self) -> Option<Gone> {
+        self.inbox.borrow().gone
+    }
+
+    /// Why no more of it can be had, although it isn't whole.
+    pub(super) fn is_cut(&self) -> Option<Gone> {
+        let inbox = self.inbox.borrow();
+        inbox.gone.filter(|_| inbox.end == End::Open)
+    }
+
+    /// Ends when the stream does, before its time.
+    pub(in crate::proxy) async fn until_gone(&self) -> Gone {
+        self.wait(|| self.gone()).await
+    }
+
+    /// Whether everything has come and been taken, but for trailers.
+    pub(super) fn is_drained(&self) -> bool {
+        let inbox = self.inbox.borrow();
+        inbox.first.is_none() && inbox.end == End::Whole
+    }
+
+    /// Whether all there ever was is one chunk, which is here, or nothing.
+    pub(super) fn is_one_piece(&self) -> bool {
+        let inbox = self.inbox.borrow();
+        inbox.end == End::Whole && inbox.more.is_empty() && inbox.trailers.is_none()
+    }
+
+    /// Whether everything has come, taken or not.
+    pub(in crate::proxy) fn is_whole(&self) -> bool {
+        self.inbox.borrow().end == End::Whole
+    }
+
+    /// The next chunk, if it is here; its credit goes back to the sender.
+    pub(super) fn take_chunk(&self) -> Option<Chunk> {
+        let mut inbox = self.inbox.borrow_mut();
+        let chunk = inbox.first.take()?;
+        inbox.first = inbox.more.pop_front();
+        drop(inbox);
+        self.session.release(self.id, chunk.len());
+        Some(chunk)
+    }
+
+    pub(super) fn take_trailers(&self) -> Option<Headers> {
+        self.inbox.borrow_mut().trailers.take()
+    }
+
+    /// What still comes is of no use to anybody.
+    pub(super) fn discard(&self) {
+        let mut inbox = self.inbox.borrow_mut();
+        inbox.is_discarding = true;
+        let chunks = inbox.first.take().into_iter().chain(inbox.more.drain(..));
+        let freed: usize = chunks.map(|chunk| chunk.len()).sum();
+        drop(inbox);
+        self.session.release(self.id, freed);
+    }
+
+    /// The next head of a response, interim or final.
+    pub(in crate::proxy) async fn answer(&self) -> Result<Answer, Gone> {
+        self.wait(|| {
+            let mut inbox = self.inbox.borrow_mut();
+            match (inbox.heads.pop_front(), inbox.gone) {
+                (Some(answer), _) => Some(Ok(answer)),
+                (None, Some(gone)) => Some(Err(gone)),
+                (None, None) => None,
+            }
+        })
+        .await
+    }
+
+    /// Waits until there is a chunk, the end, or an early end.
+    pub(super) async fn until_readable(&self) {
+        self.wait(|| {
+            let inbox = self.inbox.borrow();
+            let is_over = inbox.end != End::Open || inbox.gone.is_some();
+            (inbox.first.is_some() || is_over).then_some(())
+        })
+        .await;
+    }
+
+    /// Sends the head of a response.
+    pub(in crate::proxy) fn send_response(
+        &self,
+        head: &ResponseHead,
+        framing: Framing,
+        date: Option<&str>,
+        end: EndStream,
+    ) -> Result<(), WriteError> {
+        self.write(|codec| codec.send_response(self.id, head, framing, date, end))
+    }
+
+    /// Sends trailers, which end the stream.
+    pub(in crate::proxy) fn send_trailers(&self, trailers: &Headers) -> Result<(), WriteError> {
+        self.write(|codec| codec.send_trailers(self.id, trailers))
+    }
+
+    /// Sends as much of `bytes` as there is room for, and says how much that was; the end goes out
+    /// with the last of them only. For bytes that [`Stream::send_data`] takes on where this ends.
+    pub(in crate::proxy) fn try_send_data(
+        &self,
+        bytes: &[u8],
+        end: EndStream,
+    ) -> Result<usize, WriteError> {
+        self.write(|codec| codec.send_data(self.id, bytes, end))
+    }
+
+    /// Sends all of `bytes`; the other side must make room for some of it within `limit`, again
+    /// and again.
+    ///
+    /// *Cancel safety*: dropped midway, a part has been sent.
+    pub(in crate::proxy) async fn send_data(
+        &self,
+        mut bytes: &[u8],
+        end: EndStream,
+        limit: Duration,
+    ) -> Result<(), WriteError> {
+        loop {
+            self.has_room.set(false);
+            let taken = self.write(|codec| codec.send_data(self.id, bytes, end))?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.timer.set_after(limit);
+            match self.timer.guard(self.until_writable()).await {
+                Ok(Some(gone)) => return Err(WriteError::Gone(gone)),
+                Ok(None) => {}
+                Err(Expired) => return Err(WriteError::Stalled),
+            }
+        }
+    }
+
+    /// Ends when the session says that there is room, or that there never will be.
+    async fn until_writable(&self) -> Option<Gone> {
+        self.wait(|| match self.gone() {
+            None => self.has_room.take().then_some(None),
+            gone => Some(gone),
+        })
+        .await
+    }
+
+    fn write<T>(
+        &self,
+        send: impl FnOnce(&mut super::session::Codec) -> Result<T, SendError>,
+    ) -> Result<T, WriteError> {
+        match self.session.write(&self.sent, send) {
+            Ok(value) => Ok(value),
+            Err(SendError::StreamClosed) => {
+                Err(WriteError::Gone(self.gone().unwrap_or(Gone::Lost)))
+            }
+            Err(error) => Err(WriteError::Refused(error)),
+        }
+    }
+
+    /// Looks again whenever the session has something for this stream.
+    async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        std::future::poll_fn(|_| match look() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                self.signal.listen();
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    /// Copies `bytes` behind what is here, into the last chunk if that has room.
+    fn push(&mut self, bytes: &[u8]) {
+        let last = self.more.back_mut().or(self.first.as_mut());
+        if let Some(last) = last
+            && last.extend_in_place(bytes)
+        {
+            return;
+        }
+        let mut copy = recycle::take_bytes();
+        copy.extend_from_slice(bytes);
+        if self.first.is_none() {
+            self.first = Some(copy.into());
+        } else {
+            self.more.push_back(copy.into());
+        }
+    }
+}
+
+/// Owns a stream: when it is dropped the session forgets the stream, and resets it if it has not
+/// ended on both sides.
+#[derive(Debug)]
+pub(in crate::proxy) struct Handle {
+    stream: Rc<Stream>,
+    /// What the other side is told if its half is still open when ours has ended.
+    unread: ErrorCode,
+    /// What it is told if ours has not ended.
+    unfinished: Cell<ErrorCode>,
+}
+
+impl Handle {
+    /// The owner of a stream that a client opened.
+    pub(super) fn of_server(stream: Rc<Stream>) -> Self {
+        // RFC 9113 §8.1: a server that needs no more of a request says NO_ERROR behind its response.
+        let unfinished = Cell::new(ErrorCode::Internal);
+        Self { stream, unread: ErrorCode::NoError, unfinished }
+    }
+
+    /// The owner of a stream that we opened.
+    pub(super) fn of_client(stream: Rc<Stream>) -> Self {
+        Self { stream, unread: ErrorCode::Cancel, unfinished: Cell::new(ErrorCode::Cancel) }
+    }
+
+    /// If our half has not ended, `code` says why.
+    pub(in crate::proxy) fn blame(&self, code: ErrorCode) {
+        self.unfinished.set(code);
+    }
+}
+
+impl std::ops::Deref for Handle {
+    type Target = Rc<Stream>;
+    fn deref(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let stream = &self.stream;
+        stream.session.end(stream.id, self.unread, self.unfinished.get());
+    }
+}
