@@ -107,6 +107,11 @@ struct World {
     completed: usize,
 }
 
+/// Bytes of a body for each unit of an amount: a few are larger than every window.
+fn scale(amount: usize) -> usize {
+    if amount % 16 == 9 { 400 } else { 30 }
+}
+
 /// The byte at `offset` of what `who` sends on `stream`.
 fn pattern(stream: u32, who: u8, offset: usize) -> u8 {
     (stream as usize * 31 + usize::from(who) * 7 + offset).to_le_bytes()[0]
@@ -155,7 +160,7 @@ impl World {
         let free = self.client.connection.streams_free();
         let end = EndStream::when(amount == 0);
         let framing = if amount.is_multiple_of(2) {
-            Framing::Length(amount as u64 * 300)
+            Framing::Length((amount * scale(amount)) as u64)
         } else {
             Framing::Chunked
         };
@@ -164,7 +169,7 @@ impl World {
                 assert!(free > 0);
                 let flow = Flow {
                     id: Some(id),
-                    total: amount * 300,
+                    total: amount * scale(amount),
                     has_head: true,
                     we_ended: amount == 0,
                     with_trailers: amount % 3 == 1 && amount > 0,
@@ -271,7 +276,7 @@ impl World {
                     String::from_utf8_lossy(head.headers.get("x-amount").unwrap()).parse().unwrap();
                 let flow = Flow {
                     id: Some(stream),
-                    total: (255 - amount) * 200,
+                    total: (255 - amount) * scale(amount),
                     with_trailers: amount % 5 == 1,
                     they_ended: end,
                     ..Flow::default()

@@ -73,7 +73,13 @@ impl Connection {
         Ok(1)
     }
 
-    fn begin_content(&mut self, incoming: Incoming, at: usize) -> Result<(), ConnectionError> {
+    fn begin_content(&mut self, mut incoming: Incoming, at: usize) -> Result<(), ConnectionError> {
+        if !incoming.is_discarded && !self.fits_content(&incoming) {
+            // Before any of it goes out, however the wire cuts it.
+            self.give_back(u32::try_from(incoming.left).unwrap_or(u32::MAX));
+            incoming.is_discarded = true;
+            self.stream_error(incoming.stream, Violation::ContentLength)?;
+        }
         if incoming.left > 0 {
             self.meters.credit(Abuse::EmptyData, 1);
             self.reading = Reading::Data(incoming);
@@ -84,18 +90,13 @@ impl Connection {
         }
         self.end_frame(&incoming);
         if incoming.ends && !incoming.is_discarded {
-            self.deliver(&incoming, at..at)?;
+            self.deliver(&incoming, at..at);
         }
         Ok(())
     }
 
     /// A piece of DATA at `at`, of bytes that end at `len`.
-    pub(super) fn data(
-        &mut self,
-        mut incoming: Incoming,
-        len: usize,
-        at: usize,
-    ) -> Result<usize, ConnectionError> {
+    pub(super) fn data(&mut self, mut incoming: Incoming, len: usize, at: usize) -> usize {
         let used = incoming.left.min(len - at);
         incoming.left -= used;
         if incoming.left == 0 {
@@ -104,9 +105,9 @@ impl Connection {
             self.reading = Reading::Data(incoming);
         }
         if !incoming.is_discarded {
-            self.deliver(&incoming, at..at + used)?;
+            self.deliver(&incoming, at..at + used);
         }
-        Ok(used)
+        used
     }
 
     fn end_frame(&mut self, incoming: &Incoming) {
@@ -136,34 +137,34 @@ impl Connection {
         Ok(false)
     }
 
+    /// §8.1.1: as much as Content-Length said, neither more nor less.
+    fn fits_content(&self, incoming: &Incoming) -> bool {
+        let Some(stream) = self.streams.find(incoming.stream) else { return true };
+        let len = incoming.left as u64;
+        match stream.content {
+            Content::Any => true,
+            Content::Left(left) if incoming.ends => len == left,
+            Content::Left(left) => len <= left,
+            Content::Forbidden | Content::Early => len == 0,
+        }
+    }
+
     /// Hands a piece to the caller, if its stream is still there and may have it.
-    fn deliver(&mut self, incoming: &Incoming, range: Range<usize>) -> Result<(), ConnectionError> {
+    fn deliver(&mut self, incoming: &Incoming, range: Range<usize>) {
         let id = incoming.stream;
         let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
         let is_last = incoming.left == 0 && incoming.ends;
         let Some(stream) = self.streams.find_mut(id) else {
-            self.give_back(len);
-            return Ok(());
+            return self.give_back(len);
         };
-        // §8.1.1: as much as Content-Length said, neither more nor less.
-        let is_right = match &mut stream.content {
-            Content::Any => true,
-            Content::Left(left) => {
-                let fits = u64::from(len) <= *left;
-                *left = left.saturating_sub(len.into());
-                fits && (!is_last || *left == 0)
-            }
-            Content::Forbidden | Content::Early => len == 0,
-        };
-        stream.unreleased += len;
-        if !is_right {
-            return self.stream_error(id, Violation::ContentLength);
+        if let Content::Left(left) = &mut stream.content {
+            *left = left.saturating_sub(len.into());
         }
+        stream.unreleased += len;
         self.events.push_back(Event::Data { stream: StreamId(id), range, end: is_last });
         if is_last {
             self.they_end(id);
         }
-        Ok(())
     }
 
     /// END_STREAM has come.

@@ -64,7 +64,7 @@ impl Connection {
     fn step(&mut self, bytes: &[u8], at: usize) -> Result<usize, ConnectionError> {
         match self.reading {
             Reading::Frame => self.frame(bytes, at),
-            Reading::Data(incoming) => self.data(incoming, bytes.len(), at),
+            Reading::Data(incoming) => Ok(self.data(incoming, bytes.len(), at)),
             Reading::PadLength(incoming) => {
                 let padding = bytes.get(at).copied().unwrap_or(0);
                 self.pad_length(incoming, padding, at)

@@ -80,8 +80,8 @@ fn long(bits: u64, have: u32) -> Option<(u8, u32)> {
 
 /// What is left must be padding: under eight bits, all ones.
 fn finish(bits: u64, have: u32, rest: &[u8]) -> Result<(), HpackError> {
-    let ones = have == 0 || bits >> (64 - have) == (1u64 << have) - 1;
-    if rest.is_empty() && have < 8 && ones { Ok(()) } else { Err(HpackError::Huffman) }
+    let is_padding = have < 8 && (have == 0 || bits >> (64 - have) == (1 << have) - 1);
+    if rest.is_empty() && is_padding { Ok(()) } else { Err(HpackError::Huffman) }
 }
 
 /// Octets that [`encode`] makes of `bytes`.
@@ -282,5 +282,6 @@ mod tests {
             "EOS and more"
         );
         assert_eq!(decoded(&[0xff, 0xff, 0xff]), Err(HpackError::Huffman), "a code cut short");
+        assert_eq!(decoded(&[0xff; 8]), Err(HpackError::Huffman), "EOS with all bits there are");
     }
 }
