@@ -45,9 +45,11 @@ pub mod transport;
 pub mod upstream;
 
 pub use crate::{
+    balance::Balance,
     protocol::http::Status,
     proxy::{
-        Body, Error, Filter, Forward, Handler, Request, Respond, Response, ShardScope,
+        Admission, Admit, Arriving, Body, Error, Filter, Forward, Handler, Observe, Request,
+        Respond, Response, ShardScope, Summary,
         filters::{self, RateLimit, RequestIdFilter},
     },
     server::Server,

@@ -21,6 +21,7 @@ mod least_conn;
 mod least_request;
 mod maglev;
 mod modulo;
+mod own;
 mod random;
 mod rendezvous;
 mod rng;
@@ -35,6 +36,7 @@ pub use least_conn::LeastConn;
 pub use least_request::{CHOICES_MAX, LeastRequest};
 pub use maglev::{Maglev, SLOTS};
 pub use modulo::Modulo;
+pub use own::{DynBalance, Own};
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use rng::Rng;
@@ -126,6 +128,8 @@ pub enum Balancer {
     Rendezvous(Rendezvous),
     /// `ketama`: by points on a circle, as nginx.
     Ketama(Ketama),
+    /// A program's own.
+    Own(Own),
 }
 
 impl Balancer {
@@ -133,7 +137,11 @@ impl Balancer {
     #[must_use]
     pub fn wants_key(&self) -> bool {
         match self {
-            Self::Hash(_) | Self::Maglev(_) | Self::Rendezvous(_) | Self::Ketama(_) => true,
+            Self::Hash(_)
+            | Self::Maglev(_)
+            | Self::Rendezvous(_)
+            | Self::Ketama(_)
+            | Self::Own(_) => true,
             Self::RoundRobin(_)
             | Self::LeastRequest(_)
             | Self::LeastConn(_)
@@ -160,6 +168,7 @@ impl Balance for Balancer {
             Self::Maglev(balance) => balance.pick(candidates, tried, key),
             Self::Rendezvous(balance) => balance.pick(candidates, tried, key),
             Self::Ketama(balance) => balance.pick(candidates, tried, key),
+            Self::Own(balance) => balance.pick(candidates, tried, key),
         }
     }
 }

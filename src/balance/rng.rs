@@ -1,7 +1,6 @@
 //! A small random sequence for load spreading: fast and seeded, not for secrets.
-//!
-//! SplitMix64 (Steele, Lea, Flood 2014): one addition and a mix of 64 bits, full period 2^64.
 
+use crate::base::random;
 use std::cell::Cell;
 
 /// A seeded sequence; the same seed gives the same picks, which is what a simulation needs.
@@ -17,12 +16,9 @@ impl Rng {
 
     /// The next 64 bits.
     pub fn next(&self) -> u64 {
-        let state = self.0.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let (state, number) = random::step(self.0.get());
         self.0.set(state);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        number
     }
 
     /// A number below `bound`, which is at least 1.

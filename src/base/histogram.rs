@@ -256,14 +256,12 @@ fn lower_end(index: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// SplitMix64: enough to spread test values.
     struct Random(u64);
     impl Random {
         fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
+            let (state, number) = crate::base::random::step(self.0);
+            self.0 = state;
+            number
         }
         /// Log-uniform from 1 µs to 1 h, in nanoseconds.
         fn nanos(&mut self) -> u64 {

@@ -1,4 +1,4 @@
-//! Words that every layer uses: quantities with units, blocks of addresses, counters, the access
+//! Words that every layer uses: quantities with units, blocks of addresses, paths, counters, the access
 //! record. Knows of nothing else.
 
 pub mod access;
@@ -8,4 +8,6 @@ pub mod crc;
 pub mod histogram;
 pub mod metrics;
 pub mod name;
+pub mod path;
+pub mod random;
 pub mod units;

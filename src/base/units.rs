@@ -1,4 +1,4 @@
-//! Quantities with a unit in text: durations, byte sizes, rates.
+//! Quantities with a unit in text: durations, byte sizes, speeds, rates.
 //!
 //! Each has one grammar, one canonical form that parses back to the same value, and an error that
 //! shows what would be right. Where a text came from is the caller's to say.
@@ -10,6 +10,10 @@ use std::time::Duration;
 /// A number of bytes. Text: `"64"`, `"16KiB"`, `"10MiB"`, `"1GiB"`, `"500kB"`, `"2MB"`, `"1GB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(pub u64);
+
+/// Bytes a second, at least 1. Text: `"240B/s"`, `"1KiB/s"`, `"2MB/s"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteRate(pub u64);
 
 /// So many per so long. Text: `"100/min"`, `"10/s"`, `"5000/h"`, `"20/10s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +33,9 @@ pub enum UnitError {
     /// See [`ByteSize`].
     #[error("isn't a size, such as `16KiB`, `10MiB` or `1GiB`")]
     Size,
+    /// See [`ByteRate`].
+    #[error("isn't a speed, such as `240B/s` or `1KiB/s`")]
+    Speed,
     /// See [`Rate`].
     #[error("isn't a rate, such as `100/min` or `10/s`")]
     Rate,
@@ -103,6 +110,34 @@ impl fmt::Display for ByteSize {
             }
         }
         write!(f, "{}", self.0)
+    }
+}
+
+impl ByteRate {
+    /// How long `bytes` take at this speed.
+    #[must_use]
+    pub fn time(self, bytes: u64) -> Duration {
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.0.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+impl FromStr for ByteRate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let size = text.strip_suffix("/s").ok_or(UnitError::Speed)?;
+        let has_unit = size.ends_with('B');
+        let ByteSize(bytes) = size.parse().map_err(|_| UnitError::Speed)?;
+        if has_unit { Ok(Self(bytes)) } else { Err(UnitError::Speed) }
+    }
+}
+
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = ByteSize(self.0).to_string();
+        let unit = if size.ends_with('B') { "" } else { "B" };
+        write!(f, "{size}{unit}/s")
     }
 }
 

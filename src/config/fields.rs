@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::base::units::{ByteSize, format_duration, parse_duration};
+use crate::base::units::{ByteRate, ByteSize, format_duration, parse_duration};
 
 use super::place::{Place, Problems};
 use super::raw::{Entry, Kind, Node, Table, quoted};
@@ -277,6 +277,15 @@ impl<'t> Value<'t> {
         match size {
             Some(size) if range.contains(&size) => Some(size),
             _ => self.out_of_range(&ByteSize(*range.start()), &ByteSize(*range.end())),
+        }
+    }
+
+    pub(super) fn byte_rate(&self, range: RangeInclusive<u64>) -> Option<ByteRate> {
+        let text = self.text("a speed, such as `240B/s` or `1KiB/s`")?;
+        match text.parse::<ByteRate>() {
+            Ok(rate) if range.contains(&rate.0) => Some(rate),
+            Ok(_) => self.out_of_range(&ByteRate(*range.start()), &ByteRate(*range.end())),
+            Err(error) => self.problem_none(error),
         }
     }
 

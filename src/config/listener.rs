@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::cidr::Cidr;
+use crate::base::{cidr::Cidr, units::ByteRate};
 
 use super::tls::ListenerTls;
 
@@ -54,9 +54,13 @@ pub struct ListenerLimits {
     pub body_timeout: Duration,
     /// Longest time in which the client takes nothing of a response. Default: 30 s.
     pub write_timeout: Duration,
+    /// Least speed at which a client must send its body and take a response; `None` asks for none.
+    /// Only the time in which the client is waited for counts, and it may fall behind by two
+    /// `body_timeout` (`write_timeout` for responses). Default: 240 B/s.
+    pub min_rate: Option<ByteRate>,
     /// How long a kept-alive connection may sit between requests. Default: 75 s.
     pub idle: Duration,
-    /// Largest request head in bytes, 1 KiB to 1 MiB; above it 431. Default: 32 KiB.
+    /// Largest request head in bytes, 1 KiB to 64 KiB; above it 431. Default: 32 KiB.
     pub headers: u32,
     /// Largest request body in bytes, above it 413; `None` is unlimited. Default: 10 MiB.
     pub body: Option<u64>,
@@ -97,6 +101,9 @@ pub enum ErrorFormat {
     /// JSON.
     Json,
 }
+
+/// The largest `limits.headers` in bytes: what the codec takes.
+pub const HEADERS_MAX: u32 = 64 * 1024;
 
 impl ListenerConfig {
     /// A listener on these addresses with every default.
@@ -156,6 +163,7 @@ impl Default for ListenerLimits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            min_rate: Some(ByteRate(240)),
             idle: Duration::from_secs(75),
             headers: 32 * 1024,
             body: Some(10 * 1024 * 1024),

@@ -38,7 +38,9 @@ pub use admin::AdminConfig;
 pub use cpus::Cpus;
 pub use fields::Schema;
 pub use filter::{FilterConfig, FilterKind, IdTrust};
-pub use listener::{Alpn, ErrorFormat, Forwarded, ListenerConfig, ListenerLimits, Protocol};
+pub use listener::{
+    Alpn, ErrorFormat, Forwarded, HEADERS_MAX, ListenerConfig, ListenerLimits, Protocol,
+};
 pub use load::{load, parse, parse_on};
 pub use log::{AccessLog, ErrorLog, LogConfig, LogLevel, LogPath};
 pub use pattern::{HostPattern, PathPattern, Segment, Specificity};

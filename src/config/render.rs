@@ -136,6 +136,8 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.set("header_timeout", duration(limits.header_timeout));
     out.set("body_timeout", duration(limits.body_timeout));
     out.set("write_timeout", duration(limits.write_timeout));
+    let rate = limits.min_rate.map_or_else(|| "off".to_owned(), |rate| rate.to_string());
+    out.set("min_rate", string(&rate));
     out.set("idle", duration(limits.idle));
     out.set("headers", size(u64::from(limits.headers)));
     out.set("body", limits.body.map_or_else(|| string("unlimited"), size));

@@ -108,6 +108,8 @@ pub struct ShardView {
     pub bad_requests: u64,
     /// Clients that stalled within a head, a body or a response.
     pub client_timeouts: u64,
+    /// Clients that sent or took less than `limits.min_rate`.
+    pub slow_clients: u64,
     /// Clients that left before their response was complete.
     pub client_aborts: u64,
     /// Client connections open.

@@ -8,7 +8,7 @@ use std::{any::Any, fmt, ops::Deref};
 
 use bytes::Bytes;
 
-use super::{error::Error, h2::H2Body, recycle, wire::WireBody};
+use super::{error::Error, h2::H2Body, recycle, upload::Upload, wire::WireBody};
 use crate::{
     protocol::http::Headers,
     runtime::{PooledFuture, RecvBuf, SendBuf},
@@ -268,6 +268,15 @@ impl Body {
             Kind::H2(body) => body.trailers(),
             Kind::Stream(stream) => stream.trailers(),
             Kind::Empty | Kind::Whole(_) | Kind::Tunnel(_) => None,
+        }
+    }
+
+    /// The rest of the request's body, if it is still on its way while this one comes.
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        match &self.kind {
+            Kind::Wire(wire) => wire.upload(),
+            Kind::H2(body) => body.upload(),
+            _ => None,
         }
     }
 

@@ -15,11 +15,17 @@ use std::{
     time::Duration,
 };
 
-use super::{body::Chunk, client::Scheme, error::Error, observe::Traffic, shard::Shard};
+use super::{
+    body::Chunk, client::Scheme, deadline::Late, error::Error, observe::Traffic, pace::Pace,
+    shard::Shard,
+};
 use crate::{
-    base::cidr::Cidr,
-    config::{Alpn, ErrorFormat, Forwarded, ListenerConfig, Protocol},
-    protocol::h1::HeadLimits,
+    base::{cidr::Cidr, units::ByteRate},
+    config::{
+        Alpn, Config, ErrorFormat, FilterKind, Forwarded, HEADERS_MAX, ListenerConfig, Protocol,
+        RouteConfig,
+    },
+    protocol::{h1::HeadLimits, http::HEADERS_BYTES_MAX},
     runtime::{PooledFuture, SendBuf, Timer},
     transport::{Recv, Stream, tls::ServerTls},
 };
@@ -32,6 +38,8 @@ pub struct ListenerRules {
     pub(super) trusted_proxies: Vec<Cidr>,
     pub(super) forwarded: Forwarded,
     pub(super) error_format: ErrorFormat,
+    /// The field in which error pages carry the request's id, when its filter hasn't named one.
+    pub(super) id_field: Option<Box<str>>,
     pub(super) connect: bool,
     pub(super) head_limits: HeadLimits,
     pub(super) header_timeout: Duration,
@@ -40,6 +48,8 @@ pub struct ListenerRules {
     pub(super) idle: Duration,
     pub(super) versions: Versions,
     pub(super) h2_streams: u32,
+    /// Least speed of a body in either direction; none: any will do.
+    pub(super) min_rate: Option<ByteRate>,
     /// Most bytes of a request body; `u64::MAX` is unlimited.
     pub(super) body_max: u64,
     /// Whether its connections begin with a TLS handshake.
@@ -61,6 +71,7 @@ impl ListenerRules {
             trusted_proxies: config.trusted_proxies.clone(),
             forwarded: config.forwarded,
             error_format: config.error_format,
+            id_field: None,
             connect: config.connect,
             head_limits: HeadLimits { bytes: limits.headers as usize, ..HeadLimits::default() },
             header_timeout: limits.header_timeout,
@@ -69,6 +80,7 @@ impl ListenerRules {
             idle: limits.idle,
             versions: Versions::of(&config.alpn),
             h2_streams: limits.h2_streams,
+            min_rate: limits.min_rate,
             body_max: limits.body.unwrap_or(u64::MAX),
             is_secure: config.protocol == Protocol::Https,
             handshake_timeout: config
@@ -84,6 +96,22 @@ impl ListenerRules {
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// Pages that are made before a route is known carry the request's id, too, in the field that a
+    /// `request_id` filter of the listener's routes names: the first one's, where they differ.
+    #[must_use]
+    pub fn with_ids_of(mut self, config: &Config) -> Self {
+        let serves = |route: &&RouteConfig| {
+            route.listeners.as_ref().is_none_or(|listeners| listeners.contains(&self.index))
+        };
+        let filters = config.routes.iter().filter(serves).flat_map(|route| &route.filters);
+        let mut kinds = filters.filter_map(|index| Some(&config.filters.get(*index)?.kind));
+        self.id_field = kinds.find_map(|kind| match kind {
+            FilterKind::RequestId { header, .. } => Some(header.as_str().into()),
+            _ => None,
+        });
+        self
     }
 
     /// The listener's place in its configuration.
@@ -136,6 +164,12 @@ pub struct Connection {
     armed: RefCell<Option<Recv>>,
     /// Whether the current request's body has not been read to its end.
     pub(super) is_request_open: Cell<bool>,
+    /// The client waits for `100 Continue` before it sends its body.
+    pub(super) wants_continue: Cell<bool>,
+    /// A piece of the request's body is waited for.
+    awaits_body: Cell<bool>,
+    /// The client is waited for to take a piece of the response.
+    pub(super) awaits_room: Cell<bool>,
     /// Bytes received and sent in this exchange.
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
@@ -154,6 +188,9 @@ impl Connection {
             leftover: Cell::new(None),
             armed: RefCell::new(None),
             is_request_open: Cell::new(false),
+            wants_continue: Cell::new(false),
+            awaits_body: Cell::new(false),
+            awaits_room: Cell::new(false),
             received: Cell::new(0),
             sent: Cell::new(0),
             is_idle: Cell::new(true),
@@ -204,6 +241,7 @@ impl Connection {
         self.received.set(received as u64);
         self.sent.set(0);
         self.is_request_open.set(false);
+        self.wants_continue.set(false);
     }
 
     /// What this exchange has moved.
@@ -214,6 +252,8 @@ impl Connection {
     /// Keeps bytes that belong to the next request.
     pub(super) fn keep(&self, chunk: Chunk) {
         if !chunk.is_empty() {
+            // The next exchange counts them.
+            self.received.set(self.received.get().saturating_sub(chunk.len() as u64));
             self.leftover.set(Some(chunk.detach()));
         }
     }
@@ -265,11 +305,44 @@ impl Connection {
         .await
     }
 
+    /// Who an exchange waits for.
+    pub(super) fn late(&self) -> Late {
+        if self.awaits_room.get() {
+            Late::Taking
+        } else if self.awaits_body.get() {
+            Late::Sending
+        } else {
+            Late::Upstream
+        }
+    }
+
+    /// Marks that a piece of the request's body is waited for.
+    pub(super) fn await_body(&self) -> Waiting<'_> {
+        Waiting::begin(&self.awaits_body)
+    }
+
+    /// Tells a client that waits for it to send its body (RFC 9110 §10.1.1), once, and only before
+    /// a final response.
+    pub(super) async fn invite(&self, limit: Duration) -> Result<(), Error> {
+        if !self.wants_continue.replace(false) {
+            return Ok(());
+        }
+        let go_on = SendBuf::Static(b"HTTP/1.1 100 Continue\r\n\r\n");
+        let result = self.send_for(go_on, limit, &Pace::off()).await;
+        self.watch();
+        result.map(drop)
+    }
+
+    /// Lets [`gone`](Self::gone) look again soon, after a send has used its timer.
+    pub(super) fn watch(&self) {
+        self.timer.set_after(WATCH_AFTER);
+    }
+
     /// Ends when the client has gone away.
     async fn gone(&self) {
         while self.is_request_open.get() {
             // Whoever reads the body notices a client that has gone; bytes are not ours to take.
-            self.timer.set_after(WATCH_AFTER);
+            self.watch();
             poll_fn(|cx| self.timer.poll_expired(cx)).await;
         }
         loop {
@@ -293,18 +366,19 @@ impl Connection {
         buf: impl Into<SendBuf>,
         listener: &ListenerRules,
     ) -> Result<SendBuf, Error> {
-        let buf = buf.into();
+        let limit = listener.write_timeout;
+        self.send_for(buf.into(), limit, &Pace::new(listener.min_rate, limit)).await
+    }
+
+    async fn send_for(&self, buf: SendBuf, limit: Duration, pace: &Pace) -> Result<SendBuf, Error> {
         let length = buf.as_slice().len() as u64;
-        let back = send_within(&self.stream, buf, &self.timer, listener.write_timeout).await;
-        match back {
+        let _waiting = Waiting::begin(&self.awaits_room);
+        match send_within(&self.stream, buf, &self.timer, limit, pace).await {
             Ok(buf) => {
                 self.sent.set(self.sent.get() + length);
                 Ok(buf)
             }
-            Err((SendError::Closed, _)) => Err(Error::ClientClosed),
-            Err((SendError::Stalled, _)) => {
-                Err(Error::ClientTimeout { phase: "taking the response" })
-            }
+            Err((error, _)) => Err(error.of_client()),
         }
     }
 }
@@ -335,7 +409,7 @@ impl<'c> Watch<'c> {
             let timer = &self.connection.timer;
             if !self.is_waiting {
                 self.is_waiting = true;
-                timer.set_after(WATCH_AFTER);
+                self.connection.watch();
             }
             ready!(timer.poll_expired(cx));
         }
@@ -350,6 +424,22 @@ impl<'c> Watch<'c> {
     }
 }
 
+/// Says for its life that somebody is waited for.
+pub(super) struct Waiting<'a>(&'a Cell<bool>);
+
+impl<'a> Waiting<'a> {
+    pub(super) fn begin(mark: &'a Cell<bool>) -> Self {
+        mark.set(true);
+        Self(mark)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 /// Why sending failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendError {
@@ -357,19 +447,35 @@ pub(super) enum SendError {
     Closed,
     /// Nothing was taken for a whole timeout.
     Stalled,
+    /// Something was taken, but less than the least rate asks for.
+    Slow,
 }
 
-/// Sends all of `buf` on `stream`; fails when nothing is taken for `limit`. A buffer that the
-/// kernel still holds is not given back.
+impl SendError {
+    /// The same as an exchange's failure, where the receiver is the client.
+    pub(super) fn of_client(self) -> Error {
+        let phase = "taking the response";
+        match self {
+            Self::Closed => Error::ClientClosed,
+            Self::Stalled => Error::ClientTimeout { phase },
+            Self::Slow => Error::ClientTooSlow { phase },
+        }
+    }
+}
+
+/// Sends all of `buf` on `stream`; fails when nothing is taken for `limit`, or too little for
+/// `pace`, which is not changed. A buffer that the kernel still holds is not given back.
 pub(super) async fn send_within(
     stream: &Stream,
     buf: SendBuf,
     timer: &Timer,
     limit: Duration,
+    pace: &Pace,
 ) -> Result<SendBuf, (SendError, Option<SendBuf>)> {
-    timer.set_after(limit);
+    let mut period = pace.limit(limit);
+    timer.set_after(period);
     let mut send = pin!(stream.send_all(buf));
-    let mut taken_before = None;
+    let (mut waited, mut first, mut taken_before) = (Duration::ZERO, None, None);
     poll_fn(|cx| {
         loop {
             match send.as_mut().poll(cx) {
@@ -382,16 +488,26 @@ pub(super) async fn send_within(
             // A slow reader may need longer than one timeout for one buffer: only one that takes
             // nothing at all is given up.
             let taken = stream.sent_bytes();
-            if taken_before == Some(taken) {
+            if taken_before == Some(taken) && period == limit {
                 return Poll::Ready(Err((SendError::Stalled, None)));
             }
+            waited += period;
+            // What was taken before the first look isn't known, and counts as nothing.
+            let moved = taken.saturating_sub(*first.get_or_insert(taken));
+            let left = pace.left_after(waited, moved);
+            if left.is_zero() {
+                return Poll::Ready(Err((SendError::Slow, None)));
+            }
             taken_before = Some(taken);
-            timer.set_after(limit);
+            period = limit.min(left);
+            timer.set_after(period);
         }
     })
     .await
 }
 
+/// What a config may ask for is what the codec can take.
+const _: () = assert!(HEADERS_MAX as usize <= HEADERS_BYTES_MAX);
 /// How long a client that takes nothing may keep us from saying goodbye.
 const END_WAIT: Duration = Duration::from_secs(1);
 /// How long an exchange runs before we look whether its client is still there.

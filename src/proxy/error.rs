@@ -4,11 +4,11 @@
 use std::io;
 
 use crate::{
-    base::units::UnitError,
+    base::{path::PathError, units::UnitError},
     protocol::{
         h1::BodyError,
         h2::{ErrorCode, Violation},
-        http::{FieldError, RequestError, ResponseError, Status, uri::PathError},
+        http::{FieldError, RequestError, ResponseError, Status},
     },
     upstream::ConnectError,
 };
@@ -38,6 +38,12 @@ pub enum Error {
     /// The client stalled.
     #[error("client stalled: {phase}")]
     ClientTimeout {
+        /// What was waited for.
+        phase: &'static str,
+    },
+    /// The client sent or took less than the listener's `limits.min_rate`.
+    #[error("client too slow: {phase}")]
+    ClientTooSlow {
         /// What was waited for.
         phase: &'static str,
     },
@@ -148,15 +154,13 @@ impl Error {
             Self::BodyTooLarge { .. } => Status::CONTENT_TOO_LARGE,
             // Never sent: nobody is there. The access log shows status 0 and this error's code.
             Self::ClientClosed => Status::new(499).unwrap_or(Status::BAD_REQUEST),
-            Self::ClientTimeout { .. } => Status::REQUEST_TIMEOUT,
+            Self::ClientTimeout { .. } | Self::ClientTooSlow { .. } => Status::REQUEST_TIMEOUT,
             Self::NoRoute => Status::NOT_FOUND,
             Self::ConnectRefused => Status::METHOD_NOT_ALLOWED,
             Self::Misdirected => Status::MISDIRECTED_REQUEST,
             Self::NoEndpoint { .. } => Status::SERVICE_UNAVAILABLE,
+            Self::Connect(error) if error.is_overload() => Status::SERVICE_UNAVAILABLE,
             Self::Connect(error) => match error {
-                ConnectError::QueueFull { .. } | ConnectError::QueueTimeout { .. } => {
-                    Status::SERVICE_UNAVAILABLE
-                }
                 ConnectError::Timeout { .. } => Status::GATEWAY_TIMEOUT,
                 _ => Status::BAD_GATEWAY,
             },
@@ -183,6 +187,7 @@ impl Error {
             | Self::BodyTooLarge { .. }
             | Self::ClientClosed
             | Self::ClientTimeout { .. }
+            | Self::ClientTooSlow { .. }
             | Self::NoRoute
             | Self::ConnectRefused
             | Self::Misdirected
@@ -211,10 +216,13 @@ impl Error {
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::ClientClosed => "client_closed",
             Self::ClientTimeout { .. } => "client_timeout",
+            Self::ClientTooSlow { .. } => "client_too_slow",
             Self::NoRoute => "no_route",
             Self::ConnectRefused => "connect_refused",
             Self::Misdirected => "misdirected",
             Self::NoEndpoint { .. } => "no_endpoint",
+            Self::Connect(ConnectError::QueueFull { .. }) => "queue_full",
+            Self::Connect(ConnectError::QueueTimeout { .. }) => "queue_timeout",
             Self::Connect(_) => "connect_failure",
             Self::UpstreamTimeout { .. } => "upstream_timeout",
             Self::UpstreamClosed(_) => "upstream_closed",
@@ -240,9 +248,13 @@ impl Error {
             Self::BadPath(_)
             | Self::BodyTooLarge { .. }
             | Self::ClientTimeout { .. }
+            | Self::ClientTooSlow { .. }
             | Self::NoRoute
             | Self::ConnectRefused
             | Self::Misdirected => self.to_string(),
+            Self::Connect(error) if error.is_overload() => {
+                "the upstream has as many requests as it may have; try again later".to_owned()
+            }
             Self::NoEndpoint { .. } | Self::Connect(_) => {
                 "no upstream endpoint can take this request now".to_owned()
             }

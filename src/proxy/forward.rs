@@ -11,7 +11,6 @@
 //! whose response no byte was seen. A request whose body has begun to stream is never repeated.
 
 use std::{
-    cell::Cell,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -20,6 +19,7 @@ use std::{
 
 use super::{
     body::{Body, Kind},
+    deadline::{self, Late},
     error::Error,
     forward_h2, forwarded, grpc,
     handler::Handler,
@@ -113,14 +113,19 @@ impl Forward {
         index: usize,
     ) -> Result<Response, Failure> {
         let timeouts = &self.options.timeouts;
+        let endpoint = self.pool.upstream().endpoints.get(index);
+        req.trace.endpoint = endpoint.map(|endpoint| endpoint.address);
         let lent = match self.pool.lend_idle(index) {
             Some(lent) => lent,
             // Pooled, here and below: the usual attempt needs no room for the rare one's state.
-            None => PooledFuture::new(self.pool.lend(index, timeouts.connect))
-                .await
-                .map_err(Failure::unsent)?,
+            None => {
+                req.trace.phase = "getting a connection";
+                PooledFuture::new(self.pool.lend(index, self.connect_limit(req)))
+                    .await
+                    .map_err(Failure::unsent)?
+            }
         };
-        req.trace.endpoint = Some(lent.endpoint().address);
+        req.trace.phase = "waiting for the response head";
         // The connection's timer, which is in the wheel already, serves all its exchanges.
         let downstream = req.arrival.downstream.clone();
         let timer = downstream.upstream_timer();
@@ -132,7 +137,7 @@ impl Forward {
             outgoing.give_up_upload();
         }
         reader.set_deadline(timeouts.first_byte, req.trace.deadline);
-        let mut upload = if outgoing.has_upload() {
+        let upload = if outgoing.has_upload() {
             PooledFuture::new(outgoing.upload(req, &lent, &mut reader, timeouts.idle)).await?
         } else {
             None
@@ -142,16 +147,16 @@ impl Forward {
         } else {
             PooledFuture::new(async {
                 // The time to the first byte begins at the request's end.
-                let mut awaited = upload.as_ref().map(Upload::progress);
+                let mut awaited = upload.clone();
                 head_reader::suspend(timer, req.trace.deadline);
                 let mut read = pin!(reader.read(&lent, req));
                 let read = std::future::poll_fn(|cx| {
-                    if awaited.take_if(|upload| upload.get() != Progress::Running).is_some() {
+                    if awaited.take_if(|upload| upload.progress() != Progress::Running).is_some() {
                         head_reader::limit(timer, timeouts.first_byte, req.trace.deadline);
                     }
                     read.as_mut().poll(cx)
                 });
-                upload::beside(&mut upload, read).await
+                upload::beside(upload.as_ref(), read).await
             })
             .await
         };
@@ -160,9 +165,20 @@ impl Forward {
                 let sent = Sent { upload, is_withheld: outgoing.is_withheld(), is_refused };
                 self.respond(req, lent, reader, sent, index)
             }
+            Ok(Err(HeadFailure::Timeout { .. })) if is_clients(upload.as_ref(), req) => {
+                Err(Failure::final_(Late::Sending.error("")))
+            }
             Ok(Err(failure)) => Err(self.blame(&lent, failure, index, sent_at)),
             Err(error) => Err(Failure::final_(error)),
         }
+    }
+
+    /// How long a connect may take. One that the exchange's deadline cuts short still counts against
+    /// the endpoint if it had a fair time.
+    pub(super) fn connect_limit(&self, req: &Request) -> Duration {
+        let limit = self.options.timeouts.connect;
+        let left = req.trace.deadline.map(|at| at.saturating_duration_since(runtime::now()));
+        left.filter(|left| (CONNECT_FAIR..limit).contains(left)).unwrap_or(limit)
     }
 
     /// Reports a failed attempt to the endpoint's outlier detection.
@@ -220,7 +236,7 @@ impl Forward {
         let is_asked = req.method == Method::Connect
             || (self.options.upgrade && req.headers.get_known(Name::Upgrade).is_some());
         let is_sending = is_withheld
-            || upload.as_ref().is_some_and(|upload| upload.progress().get() != Progress::Done);
+            || upload.as_ref().is_some_and(|upload| upload.progress() != Progress::Done);
         if is_tunnel && (!is_asked || is_sending) {
             self.pool.report(index, Outcome::Malformed);
             return Err(Failure::final_(Error::UnaskedUpgrade));
@@ -233,10 +249,7 @@ impl Forward {
         let announced = head.headers.get_known(Name::ContentLength).and_then(parse_length);
         let side = UpstreamSide {
             is_reusable: h1::response_keeps_alive(&head) && !is_tunnel && !is_withheld,
-            upload: match &upload {
-                Some(upload) => Some(upload.progress()),
-                None => is_refused.then(|| Rc::new(Cell::new(Progress::Failed))),
-            },
+            upload: upload.clone().or_else(|| is_refused.then(Upload::refused)),
             lent,
         };
         http::strip_response_hops(&mut head.headers);
@@ -289,35 +302,47 @@ impl Forward {
 impl Handler for Forward {
     async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
         req.trace.upstream = self.index;
-        if let Some(total) = self.options.timeouts.total {
-            req.trace.deadline = Some(req.started() + total);
+        let asked = grpc::timeout(&req.headers);
+        let limits = [self.options.timeouts.total, asked];
+        match limits.into_iter().flatten().min() {
+            // A route bounds its filters, too.
+            Some(total) if req.trace.deadline.is_none_or(|at| at > req.started() + total) => {
+                deadline::within(req, total, &Attempts(self)).await
+            }
+            _ => Attempts(self).handle(req).await,
         }
-        if let Some(limit) = grpc::timeout(&req.headers) {
-            let deadline = req.started() + limit;
-            req.trace.deadline = Some(req.trace.deadline.map_or(deadline, |own| own.min(deadline)));
-        }
-        self.prepare(req)?;
-        let mut outgoing = Sending::new(req, self.pool.upstream().config.protocol);
-        self.pool.budget().deposit(runtime::now());
-        let key = hash_key::of(req, &self.pool);
+    }
+}
+
+/// Attempt after attempt, until one succeeds or none may follow.
+struct Attempts<'a>(&'a Forward);
+
+impl Handler for Attempts<'_> {
+    async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+        let Self(forward) = *self;
+        forward.prepare(req)?;
+        let protocol = forward.pool.upstream().config.protocol;
+        let mut outgoing = Sending::new(req, protocol);
+        forward.pool.budget().deposit(runtime::now());
+        let key = hash_key::of(req, &forward.pool);
         let mut tried = Tried::new();
         let mut is_freshened = false;
         loop {
-            let Ok(index) = self.pool.pick(&mut tried, key) else {
-                let upstream = self.pool.upstream().config.name.clone();
+            let Ok(index) = forward.pool.pick(&mut tried, key) else {
+                let upstream = forward.pool.upstream().config.name.clone();
                 return Err(Error::NoEndpoint { upstream });
             };
             let attempted = match &mut outgoing {
-                Sending::H1(outgoing) => self.attempt(req, outgoing, index).await,
+                Sending::H1(outgoing) => forward.attempt(req, outgoing, index).await,
                 Sending::H2(outgoing) => {
-                    PooledFuture::new(self.attempt_h2(req, outgoing, index)).await
+                    PooledFuture::new(forward.attempt_h2(req, outgoing, index)).await
                 }
             };
             match attempted {
                 Ok(response) => {
                     let cause = RetryCause::of_status(response.status.code());
                     let is_repeatable = outgoing.is_repeatable();
-                    if cause.is_none() || !self.may_retry(req, is_repeatable, cause, false) {
+                    if cause.is_none() || !forward.may_retry(req, is_repeatable, cause, false) {
                         return Ok(response);
                     }
                 }
@@ -332,13 +357,13 @@ impl Handler for Forward {
                         tried = Tried::new();
                         continue;
                     }
-                    if !self.may_retry(req, is_repeatable, failure.cause, failure.is_unsent) {
+                    if !forward.may_retry(req, is_repeatable, failure.cause, failure.is_unsent) {
                         return Err(failure.error);
                     }
                 }
             }
             req.trace.retries += 1;
-            if let Some(counters) = self.counters() {
+            if let Some(counters) = forward.counters() {
                 counters.retries.increment();
             }
         }
@@ -386,6 +411,16 @@ struct Sent {
 /// How soon after the request a kept-alive connection must end to count as closed before it.
 pub(super) const STALE_WITHIN: Duration = Duration::from_secs(1);
 
+/// An endpoint that doesn't answer a connect for so long is to blame: the kernel has repeated a lost
+/// SYN by then.
+const CONNECT_FAIR: Duration = Duration::from_millis(1500);
+
+/// Whether the client keeps everybody waiting: its upload goes on and waits for it.
+pub(super) fn is_clients(upload: Option<&Upload>, req: &Request) -> bool {
+    upload.is_some_and(|upload| upload.progress() == Progress::Running)
+        && req.arrival.downstream.late() == Late::Sending
+}
+
 /// A failed attempt.
 pub(super) struct Failure {
     pub(super) error: Error,
@@ -399,12 +434,9 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn unsent(error: ConnectError) -> Self {
-        Self {
-            error: Error::Connect(error),
-            cause: Some(RetryCause::ConnectFailure),
-            is_unsent: true,
-            is_stale: false,
-        }
+        // A full queue is the upstream's, not the endpoint's: another attempt would only add to it.
+        let cause = (!error.is_overload()).then_some(RetryCause::ConnectFailure);
+        Self { error: Error::Connect(error), cause, is_unsent: true, is_stale: false }
     }
 
     pub(super) fn final_(error: Error) -> Self {

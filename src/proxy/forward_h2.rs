@@ -16,11 +16,13 @@ use std::{
 
 use super::{
     body::{Body, Chunk, Kind},
+    deadline::Late,
     error::Error,
-    forward::{Failure, Forward, STALE_WITHIN, parse_length},
+    forward::{Failure, Forward, STALE_WITHIN, is_clients, parse_length},
     h2::{Answer, BodyFailure, Gone, H2Body, Handle, Source, Stream, send_body},
     head_reader::{self, INTERIM_MAX},
     outgoing::CONTINUE_WAIT,
+    pace::Pace,
     request::Request,
     response::Response,
     upload::{self, Progress, Upload, UploadEnd},
@@ -87,9 +89,11 @@ impl Forward {
         let timeouts = &self.options.timeouts;
         let in_flight = self.pool.enter(index);
         let sessions = &self.shard.sessions;
-        let session = sessions.obtain(&self.pool, index, timeouts.connect).await;
-        let session = session.map_err(Failure::unsent)?;
         req.trace.endpoint = Some(self.pool.endpoint(index).address);
+        req.trace.phase = "getting a connection";
+        let session = sessions.obtain(&self.pool, index, self.connect_limit(req)).await;
+        let session = session.map_err(Failure::unsent)?;
+        req.trace.phase = "waiting for the response head";
         if session.uses() > 0 {
             in_flight.count_reused();
         }
@@ -111,7 +115,7 @@ impl Forward {
         let mut upload = None;
         let mut early = None;
         if !outgoing.is_empty() {
-            if req.arrival.expects_continue && outgoing.body.is_some() {
+            if req.arrival.downstream.wants_continue() && outgoing.body.is_some() {
                 early = PooledFuture::new(self.await_continue(req, &handle)).await?;
             }
             if early.as_ref().is_none_or(wants_body) {
@@ -121,10 +125,13 @@ impl Forward {
         let result = match early {
             Some(answer) => Ok(Ok(answer)),
             None if upload.is_none() => Ok(self.read_answer(req, &handle, timer).await),
-            None => PooledFuture::new(self.read_beside(req, &handle, timer, &mut upload)).await,
+            None => PooledFuture::new(self.read_beside(req, &handle, timer, upload.as_ref())).await,
         };
         match result {
             Ok(Ok(answer)) => self.respond_h2(req, (handle, in_flight), answer, upload, index),
+            Ok(Err(Unanswered::Timeout)) if is_clients(upload.as_ref(), req) => {
+                Err(Failure::final_(Late::Sending.error("")))
+            }
             Ok(Err(failure)) => {
                 let asked = Asked { is_leaving: handle.session.is_leaving(), ..asked };
                 Err(self.blame_h2(failure, &asked))
@@ -232,14 +239,14 @@ impl Forward {
         req: &Request,
         handle: &Handle,
         timer: &Timer,
-        upload: &mut Option<Upload>,
+        upload: Option<&Upload>,
     ) -> Result<Result<Answer, Unanswered>, Error> {
         // The time to the first byte begins at the request's end.
-        let mut awaited = upload.as_ref().map(Upload::progress);
+        let mut awaited = upload;
         head_reader::suspend(timer, req.trace.deadline);
         let mut read = pin!(self.read_answer(req, handle, timer));
         let read = std::future::poll_fn(|cx| {
-            if awaited.take_if(|upload| upload.get() != Progress::Running).is_some() {
+            if awaited.take_if(|upload| upload.progress() != Progress::Running).is_some() {
                 head_reader::limit(timer, self.options.timeouts.first_byte, req.trace.deadline);
             }
             read.as_mut().poll(cx)
@@ -307,7 +314,8 @@ impl Forward {
             Body::empty()
         } else {
             let source = Source::Response { handle, _in_flight: in_flight };
-            let mut body = H2Body::new(source, framing, u64::MAX, self.options.timeouts.idle);
+            let body = H2Body::new(source, framing, u64::MAX, self.options.timeouts.idle);
+            let mut body = body.beside(upload.as_ref());
             match body.take_whole().map_err(Failure::final_)? {
                 Some(whole) => Kind::Whole(whole).into(),
                 None => Kind::H2(Box::new(body)).into(),
@@ -328,7 +336,7 @@ fn wants_body(answer: &Answer) -> bool {
 
 /// Streams `body` to `stream`.
 async fn pump(body: Body, stream: Rc<Stream>, framing: Framing, idle: Duration) -> UploadEnd {
-    match send_body(&stream, body, None, framing, idle).await {
+    match send_body(&stream, body, None, framing, (idle, &Pace::off())).await {
         Ok(()) => UploadEnd::Done,
         Err(BodyFailure::From(error)) => UploadEnd::Failed(error),
         Err(BodyFailure::To(_)) => UploadEnd::Refused,

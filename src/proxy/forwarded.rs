@@ -10,7 +10,7 @@ use super::{client::Scheme, connection::ListenerRules, error::Error, request::Re
 use crate::{
     config::Forwarded,
     protocol::http::{
-        Name, RequestHead,
+        Headers, Name, RequestHead,
         forwarded::{self, AddressText, Element, append_forwarded, append_x_forwarded_for},
     },
 };
@@ -57,6 +57,7 @@ pub(super) fn client(
 
 /// Writes the forwarding fields that the next hop gets.
 pub(super) fn apply(req: &mut Request) -> Result<(), Error> {
+    remove_lookalikes(&mut req.headers, &OURS);
     let mode = req.arrival.listener.forwarded;
     let is_trusted = req.arrival.is_trusted;
     let sends_x = matches!(mode, Forwarded::XForwarded | Forwarded::Both);
@@ -106,6 +107,28 @@ fn rfc7239(req: &mut Request, text: &mut String) -> Result<(), Error> {
     req.headers.set_known(Name::Forwarded, &text)?;
     Ok(())
 }
+
+/// Removes fields whose name an endpoint may take for one of `ours`, which are in lower case:
+/// CGI and what descends from it read `X_Forwarded_For` and `X.Forwarded.For` as `X-Forwarded-For`.
+pub(super) fn remove_lookalikes(headers: &mut Headers, ours: &[&str]) {
+    let is_lookalike = |name: &[u8]| ours.iter().any(|own| looks_like(name, own.as_bytes()));
+    // Looking costs a comparison of lengths a field; there is hardly ever one.
+    if headers.iter().any(|(name, _)| is_lookalike(name)) {
+        headers.retain(|name, _| !is_lookalike(name));
+    }
+}
+
+/// Whether `name` isn't `own` but differs from it in case and in what is neither letter nor digit
+/// only.
+fn looks_like(name: &[u8], own: &[u8]) -> bool {
+    let same = |(&a, &b): (&u8, &u8)| {
+        a.eq_ignore_ascii_case(&b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
+    };
+    name.len() == own.len() && !name.eq_ignore_ascii_case(own) && name.iter().zip(own).all(same)
+}
+
+/// What endpoints believe when it comes from us.
+const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
 /// Writes what earlier hops said, as one list.
 fn join(req: &Request, name: Name, text: &mut String) {

@@ -8,7 +8,11 @@ pub(super) fn of(req: &Request, pool: &Pool) -> Option<Key> {
     if !pool.wants_key() {
         return None;
     }
-    let found = match pool.upstream().config.balance.key()? {
+    // A balancer of a program's own may stand in the place of one without a key.
+    let Some(key) = pool.upstream().config.balance.key() else {
+        return Some(Key::of_ip(req.client_ip()));
+    };
+    let found = match key {
         HashKey::SourceIp => None,
         HashKey::Path => Some(req.path().as_bytes()),
         HashKey::Header(name) => req.headers.get(name),

@@ -41,6 +41,8 @@ pub(super) enum Step {
     Final,
     /// `100 Continue`.
     Continue,
+    /// Nothing came while there was patience.
+    Silence,
 }
 
 /// A response head while it is being read.
@@ -79,18 +81,21 @@ impl<'t> HeadReader<'t> {
     /// Reads up to the final head; passes interim responses on to the client.
     pub(super) async fn read(&mut self, lent: &Lent, req: &Request) -> Result<(), HeadFailure> {
         while !self.is_final {
-            self.read_step(lent, req).await?;
+            self.read_step(lent, req, None).await?;
         }
         Ok(())
     }
 
-    /// Reads up to the final head or the next `100 Continue`.
+    /// Reads up to the final head or the next `100 Continue`, or until `patience` is over. That ends
+    /// a wait for bytes only: an interim response that is being passed on is passed on whole.
     ///
-    /// *Cancel safety*: the receive stays armed and is taken up by the next step.
+    /// *Cancel safety*: the receive stays armed and is taken up by the next step; an interim
+    /// response may be cut.
     pub(super) async fn read_step(
         &mut self,
         lent: &Lent,
         req: &Request,
+        patience: Option<&Timer>,
     ) -> Result<Step, HeadFailure> {
         loop {
             if self.parse()? {
@@ -111,7 +116,15 @@ impl<'t> HeadReader<'t> {
                 self.head.clear();
                 continue;
             }
-            poll_fn(|cx| self.poll_receive(lent, cx)).await?;
+            let patient = poll_fn(|cx| match self.poll_receive(lent, cx) {
+                Poll::Ready(received) => Poll::Ready(Some(received)),
+                Poll::Pending => patience
+                    .map_or(Poll::Pending, |patience| patience.poll_expired(cx).map(|()| None)),
+            });
+            match patient.await {
+                Some(received) => received?,
+                None => return Ok(Step::Silence),
+            }
         }
     }
 

@@ -17,9 +17,11 @@
 //! moves it without entering user code. Per-request state is a local variable of a filter's async
 //! method, cancellation is `Drop`, nothing here is `Send`.
 
+mod admit;
 mod body;
 mod client;
 mod connection;
+mod deadline;
 pub mod downstream;
 mod error;
 pub mod filters;
@@ -33,6 +35,7 @@ mod hash_key;
 mod head_reader;
 mod observe;
 mod outgoing;
+mod pace;
 mod pipeline;
 mod recycle;
 mod relay;
@@ -50,6 +53,7 @@ mod tunnel;
 mod upload;
 mod wire;
 
+pub use admit::{Admission, Admit, Arriving, ConnectionLimit, Doors};
 pub use body::{Body, BodyStream, Chunk};
 pub use client::{IdText, RequestId, Scheme};
 use connection::Versions;
@@ -64,6 +68,7 @@ pub use request::Request;
 pub use respond::{Redirect, Respond};
 pub use response::Response;
 pub use router::{Found, RouteId, Router};
+pub(crate) use scope::Hooks;
 pub use scope::ShardScope;
 pub use secure::{CLIENT_CERT_FINGERPRINT, CLIENT_CERT_SAN, CLIENT_CERT_SUBJECT};
 pub use shard::Shard;

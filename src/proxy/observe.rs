@@ -1,6 +1,6 @@
 //! What is told after an exchange's last byte: once, synchronously, on the shard.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration, time::Instant};
 
 use super::{error::Error, request::Request, shard::Shard, snapshot::Snapshot};
 use crate::{
@@ -13,6 +13,27 @@ use crate::{
 pub trait Observe {
     /// Takes note. Must be quick: the shard waits.
     fn observe(&self, summary: &Summary<'_>);
+}
+
+impl<O: Observe + ?Sized> Observe for Rc<O> {
+    fn observe(&self, summary: &Summary<'_>) {
+        (**self).observe(summary);
+    }
+}
+
+/// One after the other.
+impl<A: Observe, B: Observe> Observe for (A, B) {
+    fn observe(&self, summary: &Summary<'_>) {
+        self.0.observe(summary);
+        self.1.observe(summary);
+    }
+}
+
+/// One after the other.
+impl<O: Observe> Observe for Vec<O> {
+    fn observe(&self, summary: &Summary<'_>) {
+        self.iter().for_each(|observer| observer.observe(summary));
+    }
 }
 
 /// Takes no note.
@@ -65,6 +86,34 @@ impl<'a> Summary<'a> {
     }
 }
 
+impl Summary<'_> {
+    /// From the request's whole head to the response's last byte.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.now.saturating_duration_since(self.request.started())
+    }
+
+    /// From the request's whole head to the upstream's whole response head; none without one.
+    #[must_use]
+    pub fn upstream_duration(&self) -> Option<Duration> {
+        let answered = self.request.trace.answered?;
+        Some(answered.saturating_duration_since(self.request.started()))
+    }
+
+    /// The endpoint that answered, or was tried last.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.request.trace.endpoint
+    }
+
+    /// How often an endpoint was tried.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        let trace = &self.request.trace;
+        if trace.endpoint.is_some() { trace.retries + 1 } else { 0 }
+    }
+}
+
 /// The observer of a config: counts by route, and writes the access log.
 #[derive(Debug)]
 pub struct Record {
@@ -100,10 +149,8 @@ impl Record {
             status: summary.status,
             bytes_in: summary.received,
             bytes_out: summary.sent,
-            duration: summary.now.saturating_duration_since(request.started()),
-            upstream_duration: trace
-                .answered
-                .map(|at| at.saturating_duration_since(request.started())),
+            duration: summary.duration(),
+            upstream_duration: summary.upstream_duration(),
             listener: request.listener().name(),
             route: name(trace.route)
                 .and_then(|index| config.routes.get(index))
@@ -111,8 +158,8 @@ impl Record {
             upstream: name(trace.upstream)
                 .and_then(|index| config.upstreams.get(index))
                 .map(|upstream| &*upstream.name),
-            endpoint: trace.endpoint,
-            attempts: if trace.endpoint.is_some() { trace.retries + 1 } else { 0 },
+            endpoint: summary.endpoint(),
+            attempts: summary.attempts(),
             request_id: Some(id.as_bytes()),
             referer: request.headers.get_known(Name::Referer),
             user_agent: request.headers.get_known(Name::UserAgent),
@@ -124,7 +171,7 @@ impl Record {
 
 impl Observe for Record {
     fn observe(&self, summary: &Summary<'_>) {
-        let latency = summary.now.saturating_duration_since(summary.request.started());
+        let latency = summary.duration();
         let routes = &self.snapshot.routes;
         let route = summary.request.trace.route.map_or(routes.len() - 1, |id| id as usize);
         if let Some(counters) = routes.get(route).and_then(|stats| stats.shard(self.shard.id())) {

@@ -1,7 +1,7 @@
 //! A request as it goes to an endpoint: its encoded head with a body that is here already, and the
 //! rest of a body that isn't.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{
     body::{Body, Kind},
@@ -9,9 +9,10 @@ use super::{
     error::Error,
     forward::Failure,
     head_reader::{HeadReader, Step},
+    pace::Pace,
     recycle,
     relay::{RelayError, Sink, relay},
-    request::Request,
+    request::{Arrival, Request},
     upload::{Upload, UploadEnd},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub(super) struct Outgoing {
     body: Option<Body>,
     framing: Framing,
     is_streamed: bool,
+    /// This attempt's endpoint takes no body.
+    is_given_up: bool,
 }
 
 impl Outgoing {
@@ -52,7 +55,7 @@ impl Outgoing {
             _ => false,
         };
         let body = (!is_whole).then(|| body.take());
-        Self { bytes, body, framing, is_streamed: false }
+        Self { bytes, body, framing, is_streamed: false, is_given_up: false }
     }
 
     /// Whether it can be sent once more.
@@ -62,7 +65,7 @@ impl Outgoing {
 
     /// Whether a body is to be streamed behind what [`Outgoing::send`] sends.
     pub(super) fn has_upload(&self) -> bool {
-        self.body.is_some() && !self.is_streamed
+        self.body.is_some() && !self.is_streamed && !self.is_given_up
     }
 
     /// Whether a part of it was never sent: the endpoint still waits for it, so its connection is
@@ -71,9 +74,9 @@ impl Outgoing {
         self.body.is_some()
     }
 
-    /// The endpoint takes no more: don't begin to stream.
+    /// The endpoint takes no more: don't begin to stream. The body stays whole for another attempt.
     pub(super) fn give_up_upload(&mut self) {
-        self.is_streamed |= self.body.is_some();
+        self.is_given_up = true;
     }
 
     /// Sends the head, and with it a body that is here.
@@ -83,8 +86,9 @@ impl Outgoing {
         timer: &Timer,
         limit: Duration,
     ) -> Result<(), SendError> {
-        let bytes = std::mem::take(&mut self.bytes);
-        match send_within(lent.stream(), SendBuf::Vec(bytes), timer, limit).await {
+        self.is_given_up = false;
+        let bytes = SendBuf::Vec(std::mem::take(&mut self.bytes));
+        match send_within(lent.stream(), bytes, timer, limit, &Pace::off()).await {
             Ok(SendBuf::Vec(bytes)) => {
                 self.bytes = bytes;
                 Ok(())
@@ -108,16 +112,15 @@ impl Outgoing {
         reader: &mut HeadReader<'_>,
         idle: Duration,
     ) -> Result<Option<Upload>, Failure> {
-        if req.arrival.expects_continue {
-            let wait = Timer::new();
-            wait.set_after(CONTINUE_WAIT);
-            match wait.guard(reader.read_step(lent, req)).await {
-                Ok(Ok(Step::Final)) => return Ok(None),
-                Ok(Err(_)) => return Ok(None),
-                Ok(Ok(Step::Continue)) | Err(_) => {}
+        let Arrival { downstream, listener, .. } = &req.arrival;
+        if downstream.wants_continue() {
+            let patience = Timer::new();
+            patience.set_after(CONTINUE_WAIT);
+            match reader.read_step(lent, req, Some(&patience)).await {
+                Ok(Step::Final) | Err(_) => return Ok(None),
+                Ok(Step::Continue | Step::Silence) => {}
             }
-            let arrival = &req.arrival;
-            arrival.downstream.go_on(&arrival.listener).await.map_err(Failure::final_)?;
+            downstream.go_on(listener).await.map_err(Failure::final_)?;
         }
         let Some(body) = self.body.take() else { return Ok(None) };
         self.is_streamed = true;
@@ -135,8 +138,15 @@ impl Drop for Outgoing {
 
 /// Streams `body` to `to`.
 async fn pump(body: Body, to: Rc<Stream>, framing: Framing, idle: Duration) -> UploadEnd {
-    let timer = Timer::new();
-    let sink = Sink { stream: &to, timer: &timer, limit: idle };
+    let (timer, awaits, sent) = (Timer::new(), Cell::new(false), Cell::new(0));
+    let sink = Sink {
+        stream: &to,
+        timer: &timer,
+        limit: idle,
+        pace: Pace::off(),
+        awaits: &awaits,
+        sent: &sent,
+    };
     match stream_body(body, &sink, framing).await {
         Ok(_) => UploadEnd::Done,
         Err(RelayError::From(error)) => UploadEnd::Failed(error),
@@ -177,8 +187,7 @@ pub(super) async fn stream_body(
             };
             chunk.into_send()
         };
-        let sent = send_within(sink.stream, buf, sink.timer, sink.limit).await;
-        if let SendBuf::Vec(bytes) = sent.map_err(|(error, _)| RelayError::To(error))? {
+        if let SendBuf::Vec(bytes) = sink.send(buf).await? {
             recycle::give_bytes(bytes);
         }
     }
@@ -191,8 +200,7 @@ pub(super) async fn stream_body(
     }
     let mut bytes = recycle::take_bytes();
     h1::encode_last_chunk(body.trailers(), &mut bytes);
-    let sent = send_within(sink.stream, SendBuf::Vec(bytes), sink.timer, sink.limit).await;
-    sent.map(|_| moved).map_err(|(error, _)| RelayError::To(error))
+    sink.send(SendBuf::Vec(bytes)).await.map(|_| moved)
 }
 
 /// Writes `data` as one chunk.

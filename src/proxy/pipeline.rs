@@ -3,9 +3,10 @@
 //! Made of the public pieces only: [`Router`], the built-in filters, [`Forward`], [`Respond`],
 //! [`Redirect`]. One per shard and config.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
+    deadline,
     error::Error,
     filters::{BuiltIn, Edits, HeaderFilter, RateLimit, RequestIdFilter},
     forward::{Forward, ForwardOptions},
@@ -41,6 +42,8 @@ struct Route {
     has_edits: bool,
     /// A template uses `${path.rest}`.
     wants_rest: bool,
+    /// Bounds the whole exchange.
+    total: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -80,6 +83,19 @@ impl Handler for Pipeline {
             let path = normalized_path(req.path(), &mut scratch)?;
             req.path_rest = pattern.rest(path).unwrap_or_default().to_owned();
         }
+        match route.total {
+            Some(total) => deadline::within(req, total, &Whole(route)).await,
+            None => Whole(route).handle(req).await,
+        }
+    }
+}
+
+/// A route with its filters.
+struct Whole<'a>(&'a Route);
+
+impl Handler for Whole<'_> {
+    async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+        let Self(route) = *self;
         if route.filters.is_empty() {
             return route.handle(req).await;
         }
@@ -155,6 +171,7 @@ impl Route {
         Ok(Self {
             filters: filters.collect::<Result<_, _>>()?,
             rewrite: config.rewrite.clone(),
+            total: config.timeouts.total,
             wants_rest: wants_rest(config),
             has_edits: !request_edits.is_empty() || !response_edits.is_empty(),
             request_edits,

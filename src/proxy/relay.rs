@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   left             way
-//!   < LEASE_MIN      ring buffers, one receive and one send a piece
+//!   < LEASE_MIN      a copy of a ring buffer, one receive and one send a piece
 //!   ≥ SPLICE_MIN     splice(2) through a pipe: no byte enters user space
 //!   ≥ LEASE_MIN      where splice can't be (unknown length, the simulation): a 256 KiB lease, few
 //!                    large receives and sends, hot in the cache
@@ -12,11 +12,13 @@
 //! one receive or one send in flight, never both, so memory is one buffer a direction, and a slow
 //! receiver stops the sender.
 
-use std::{cell::Cell, ops::Range, time::Duration};
+use std::{cell::Cell, ops::Range, pin::pin, time::Duration, time::Instant};
 
 use super::{
-    connection::{SendError, send_within},
+    connection::{SendError, Waiting, send_within},
     error::Error,
+    pace::Pace,
+    recycle,
     wire::WireBody,
 };
 use crate::{
@@ -39,6 +41,37 @@ pub(super) struct Sink<'a> {
     pub(super) timer: &'a Timer,
     /// Longest time in which the receiver takes nothing.
     pub(super) limit: Duration,
+    /// Its time, where it is a client.
+    pub(super) pace: Pace,
+    /// Set while it is waited for.
+    pub(super) awaits: &'a Cell<bool>,
+    /// Bytes that it has taken.
+    pub(super) sent: &'a Cell<u64>,
+}
+
+impl Sink<'_> {
+    /// Sends all of `buf`, and gives it back.
+    pub(super) async fn send(&self, buf: SendBuf) -> Result<SendBuf, RelayError> {
+        let length = buf.as_slice().len() as u64;
+        let taken = self.stream.sent_bytes();
+        let began = runtime::now();
+        let _waiting = Waiting::begin(self.awaits);
+        match send_within(self.stream, buf, self.timer, self.limit, &self.pace).await {
+            Ok(buf) => {
+                self.pace.note(runtime::now().saturating_duration_since(began), length);
+                self.count(length);
+                Ok(buf)
+            }
+            Err((error, _)) => {
+                self.count(self.stream.sent_bytes().saturating_sub(taken).min(length));
+                Err(RelayError::To(error))
+            }
+        }
+    }
+
+    fn count(&self, length: u64) {
+        self.sent.set(self.sent.get() + length);
+    }
 }
 
 /// Moves the rest of `body` to `to`, as it is. Returns how many bytes.
@@ -65,13 +98,14 @@ fn can_splice(body: &WireBody, to: &Sink<'_>) -> bool {
     body.bare_stream().is_some_and(Stream::can_splice) && to.stream.can_splice()
 }
 
-/// One ring buffer.
+/// One ring buffer's bytes: a copy of them, for a receiver that takes its time must not hold the
+/// buffer, and few bodies bring more than one or two.
 async fn piece(body: &mut WireBody, to: &Sink<'_>) -> Result<u64, RelayError> {
     let Some(chunk) = body.next().await.map_err(RelayError::From)? else { return Ok(0) };
     let length = chunk.len() as u64;
-    send_within(to.stream, chunk.into_send(), to.timer, to.limit)
-        .await
-        .map_err(|(error, _)| RelayError::To(error))?;
+    if let SendBuf::Vec(bytes) = to.send(chunk.detach().into_send()).await? {
+        recycle::give_bytes(bytes);
+    }
     Ok(length)
 }
 
@@ -91,10 +125,10 @@ async fn leased(
         }
         let length = received.len() as u64;
         let sending = SendBuf::Lease(lease, received);
-        let back = send_within(to.stream, sending, to.timer, to.limit).await;
+        let back = to.send(sending).await;
         moved += length;
         body.moved(length);
-        lease = match back.map_err(|(error, _)| RelayError::To(error))? {
+        lease = match back? {
             SendBuf::Lease(lease, _) => lease,
             _ => return Ok(moved),
         };
@@ -114,31 +148,50 @@ async fn receive_lease(
     // from an offset to its end, so the offset is what bounds it.
     let left = body.remaining().and_then(|left| usize::try_from(left).ok());
     let start = LEASE_SIZE - left.unwrap_or(LEASE_SIZE).min(LEASE_SIZE);
-    to.timer.set_after(body.idle());
-    match to.timer.guard(stream.recv_lease(lease, start)).await {
-        Ok((Ok(received), lease)) => Ok((start..start + received, lease)),
-        Ok((Err(error), _)) => Err(RelayError::From(body.lost(error))),
-        Err(Expired) => Err(RelayError::From(body.stalled())),
+    let _waiting = body.await_sender();
+    let began = runtime::now();
+    let mut receive = pin!(stream.recv_lease(lease, start));
+    loop {
+        to.timer.set_after(body.wait_limit());
+        let received = to.timer.guard(&mut receive).await;
+        let waited = runtime::now().saturating_duration_since(began);
+        match received {
+            Ok((Ok(received), lease)) => {
+                body.pace().note(waited, received as u64);
+                return Ok((start..start + received, lease));
+            }
+            Ok((Err(error), _)) => return Err(RelayError::From(body.lost(error))),
+            // An endpoint may have nothing to say before the request is whole.
+            Err(Expired) if body.upload().is_some() => {}
+            Err(Expired) => {
+                body.pace().note(waited, 0);
+                return Err(RelayError::From(body.stalled()));
+            }
+        }
     }
 }
 
 /// The whole rest, without entering user space.
 async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, RelayError> {
-    let idle = body.idle();
     let from = body.bare_stream().and_then(Stream::as_plain);
     let (Some(from), Some(sink)) = (from, to.stream.as_plain()) else { return Ok(0) };
-    // Whoever is waited for has its own limit, which begins anew when something has moved.
-    let waits_for = Cell::new(None);
-    let watch = |step| match step {
-        SpliceStep::Moved(_) => waits_for.set(None),
-        wait if waits_for.get() == Some(wait) => {}
-        wait => {
-            waits_for.set(Some(wait));
-            to.timer.set_after(if wait == SpliceStep::AwaitsTo { to.limit } else { idle });
+    let watch = Watch { body, to, wait: Cell::new(None) };
+    watch.begin(SpliceStep::AwaitsFrom);
+    let result = {
+        let mut splice = pin!(runtime::splice(from, sink, left, |step| watch.step(step)));
+        loop {
+            match to.timer.guard(&mut splice).await {
+                // An endpoint may have nothing to say before the request is whole.
+                Err(Expired) if body.upload().is_some() && !watch.awaits_to() => {
+                    to.timer.set_after(body.wait_limit());
+                }
+                result => break result,
+            }
         }
     };
-    to.timer.set_after(idle);
-    let result = to.timer.guard(runtime::splice(from, sink, left, watch)).await;
+    let awaits_to = watch.awaits_to();
+    watch.end();
+    drop(watch);
     match result {
         Ok(Ok(())) => {
             body.moved(left);
@@ -152,10 +205,69 @@ async fn splice(body: &mut WireBody, to: &Sink<'_>, left: u64) -> Result<u64, Re
         }
         Ok(Err(SpliceError::From { error, .. })) => Err(RelayError::From(body.lost(error))),
         Ok(Err(SpliceError::To { .. })) => Err(RelayError::To(SendError::Closed)),
-        Err(Expired) if waits_for.get() == Some(SpliceStep::AwaitsTo) => {
-            Err(RelayError::To(SendError::Stalled))
-        }
+        Err(Expired) if awaits_to && to.pace.is_over() => Err(RelayError::To(SendError::Slow)),
+        Err(Expired) if awaits_to => Err(RelayError::To(SendError::Stalled)),
         Err(Expired) => Err(RelayError::From(body.stalled())),
+    }
+}
+
+/// What a splice waits for. Whoever is waited for has its own limit, which begins anew when
+/// something has moved.
+struct Watch<'a> {
+    body: &'a WireBody,
+    to: &'a Sink<'a>,
+    wait: Cell<Option<Wait<'a>>>,
+}
+
+/// For whom, since when.
+struct Wait<'a> {
+    step: SpliceStep,
+    since: Instant,
+    _mark: Option<Waiting<'a>>,
+}
+
+impl<'a> Watch<'a> {
+    fn step(&self, step: SpliceStep) {
+        if let SpliceStep::Moved(length) = step {
+            self.end();
+            self.to.count(length);
+            self.body.pace().note(Duration::ZERO, length);
+            self.to.pace.note(Duration::ZERO, length);
+            return;
+        }
+        let wait = self.wait.take();
+        let goes_on = wait.as_ref().is_some_and(|wait| wait.step == step);
+        self.wait.set(wait);
+        if !goes_on {
+            self.end();
+            self.begin(step);
+        }
+    }
+
+    fn begin(&self, step: SpliceStep) {
+        let (limit, mark) = match step {
+            SpliceStep::AwaitsTo => {
+                (self.to.pace.limit(self.to.limit), Some(Waiting::begin(self.to.awaits)))
+            }
+            _ => (self.body.wait_limit(), self.body.await_sender()),
+        };
+        self.to.timer.set_after(limit);
+        self.wait.set(Some(Wait { step, since: runtime::now(), _mark: mark }));
+    }
+
+    /// The wait is over: its time is its side's.
+    fn end(&self) {
+        let Some(Wait { step, since, .. }) = self.wait.take() else { return };
+        let waited = runtime::now().saturating_duration_since(since);
+        let pace = if step == SpliceStep::AwaitsTo { &self.to.pace } else { self.body.pace() };
+        pace.note(waited, 0);
+    }
+
+    fn awaits_to(&self) -> bool {
+        let wait = self.wait.take();
+        let awaits_to = wait.as_ref().is_some_and(|wait| wait.step == SpliceStep::AwaitsTo);
+        self.wait.set(wait);
+        awaits_to
     }
 }
 

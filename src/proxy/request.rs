@@ -32,6 +32,8 @@ pub struct Request {
     path_received: Option<Box<str>>,
     /// An id that a trusted proxy gave, in place of ours.
     kept_id: Option<Box<str>>,
+    /// The field in which an error page carries the id.
+    id_field: Option<Box<str>>,
     /// What the final `/*` of the route's path took; set only where a template asks for it.
     pub(super) path_rest: String,
 }
@@ -51,12 +53,10 @@ pub(super) struct Arrival {
     pub(super) started: Instant,
     /// The protocol that the client wants to switch to.
     pub(super) upgrade: Option<Box<[u8]>>,
-    /// The client waits for `100 Continue` before it sends its body.
-    pub(super) expects_continue: bool,
 }
 
 /// What the exchange did, for the log and the counters.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Trace {
     /// Index of the matched route in the snapshot.
     pub(super) route: Option<u32>,
@@ -70,10 +70,28 @@ pub(super) struct Trace {
     pub(super) answered: Option<Instant>,
     /// The whole exchange must be over then.
     pub(super) deadline: Option<Instant>,
+    /// What is waited for, when it isn't the client.
+    pub(super) phase: &'static str,
     /// One word for what failed.
     pub(super) failure: Option<&'static str>,
     /// There was no head that could be understood.
     pub(super) is_bare: bool,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            route: None,
+            upstream: None,
+            endpoint: None,
+            retries: 0,
+            answered: None,
+            deadline: None,
+            phase: "the whole exchange",
+            failure: None,
+            is_bare: false,
+        }
+    }
 }
 
 impl Arrival {
@@ -95,7 +113,6 @@ impl Arrival {
             id: downstream.shard().next_request_id(),
             started: now,
             upgrade: h1::upgrade_requested(head).map(Box::from),
-            expects_continue: h1::expects_continue(head),
             downstream,
         }
     }
@@ -119,6 +136,7 @@ impl Request {
             trace: Trace::default(),
             path_received: None,
             kept_id: None,
+            id_field: None,
             path_rest: String::new(),
         }
     }
@@ -162,6 +180,12 @@ impl Request {
         self.kept_id = Some(id.into());
     }
 
+    /// Has an error page carry the id in the field `name`: for a filter whose `next` failed, which
+    /// has no response to put it on.
+    pub(super) fn name_id_field(&mut self, name: &str) {
+        self.id_field = Some(name.into());
+    }
+
     /// When its head was complete.
     #[must_use]
     pub fn started(&self) -> Instant {
@@ -202,11 +226,17 @@ impl Request {
         Ok(())
     }
 
-    /// The page that the client gets for `error`: text or JSON, with the request's id.
+    /// The page that the client gets for `error`: text or JSON, with the request's id, and that in
+    /// a field, too, where a `request_id` filter names one.
     #[must_use]
     pub fn error_page(&self, error: &Error) -> Response {
-        let format = self.arrival.listener.error_format;
-        error_page(error, &self.id_text(), format, Some(&self.head.headers))
+        let listener = &self.arrival.listener;
+        let id = self.id_text();
+        let page = error_page(error, &id, listener.error_format, Some(&self.head.headers));
+        match self.id_field.as_deref().or(listener.id_field.as_deref()) {
+            Some(field) => page.with(field, id.as_bytes()),
+            None => page,
+        }
     }
 
     /// The head.

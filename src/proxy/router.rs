@@ -16,11 +16,9 @@
 use std::collections::HashMap;
 
 use crate::{
+    base::path::PathError,
     config::{HostPattern, PathPattern, RouteConfig, Specificity},
-    protocol::http::{
-        RequestHead,
-        uri::{PathError, normalized_path},
-    },
+    protocol::http::{RequestHead, uri::normalized_path},
 };
 
 /// A route's place in the config.

@@ -10,7 +10,12 @@ use std::{
 };
 
 use super::{client::RequestId, connection::Connection, h2::Sessions, stats::ShardStats};
-use crate::{base::access::AccessSink, protocol::http, runtime, upstream::Pools};
+use crate::{
+    base::access::AccessSink,
+    protocol::http,
+    runtime,
+    upstream::{Pools, Upstream},
+};
 
 /// A shard, as everything that runs on it sees it. Lives as long as its thread.
 pub struct Shard {
@@ -28,7 +33,6 @@ pub struct Shard {
     text: Cell<String>,
     is_draining: Cell<bool>,
     connections: RefCell<Register>,
-    connections_max: Cell<usize>,
 }
 
 /// Open connections by slot, so that a drain finds the idle ones. 8 bytes a connection.
@@ -54,7 +58,6 @@ impl Shard {
             text: Cell::default(),
             is_draining: Cell::new(false),
             connections: RefCell::default(),
-            connections_max: Cell::new(usize::MAX),
         })
     }
 
@@ -70,9 +73,9 @@ impl Shard {
         &self.stats
     }
 
-    /// Most connections at a time; those above it are closed at once.
-    pub fn set_connections_max(&self, most: usize) {
-        self.connections_max.set(most);
+    /// The pools of these upstreams keep the rules of their snapshot from now on.
+    pub fn apply_pool_rules(&self, upstreams: &[Arc<Upstream>]) {
+        upstreams.iter().for_each(|upstream| self.pools.apply(upstream));
     }
 
     /// Sends access-log lines to `sink` from now on.
@@ -138,11 +141,8 @@ impl Shard {
         }
     }
 
-    /// Enters a connection; `None` when the shard is full.
-    pub(super) fn enter(self: &Rc<Self>, connection: &Rc<Connection>) -> Option<Registered> {
-        if self.connections() >= self.connections_max.get() {
-            return None;
-        }
+    /// Enters a connection.
+    pub(super) fn enter(self: &Rc<Self>, connection: &Rc<Connection>) -> Registered {
         let mut register = self.connections.borrow_mut();
         let entry = Some(Rc::clone(connection));
         let slot = match register.free.pop() {
@@ -156,7 +156,7 @@ impl Shard {
             }
         };
         self.stats.open.set(self.stats.open.get() + 1);
-        Some(Registered { shard: Rc::clone(self), slot })
+        Registered { shard: Rc::clone(self), slot }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct ShardStats {
     pub bad_requests: Counter,
     /// Clients that stalled within a head, a body or a response.
     pub client_timeouts: Counter,
+    /// Clients that sent or took less than `limits.min_rate`.
+    pub slow_clients: Counter,
     /// Clients that went away before their response was complete.
     pub client_aborts: Counter,
     /// Upgraded connections open now.
@@ -164,6 +166,7 @@ impl ShardStats {
     pub(super) fn count_client_failure(&self, error: &Error) {
         match error {
             Error::ClientTimeout { .. } => self.client_timeouts.increment(),
+            Error::ClientTooSlow { .. } => self.slow_clients.increment(),
             Error::ClientClosed => self.client_aborts.increment(),
             _ => {}
         }

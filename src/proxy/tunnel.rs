@@ -13,9 +13,14 @@ use std::{cell::Cell, pin::pin, rc::Rc, task::Poll, time::Duration};
 use super::{
     body::Chunk,
     connection::{Connection, ListenerRules, SendError, send_within},
+    pace::Pace,
+    recycle,
     wire::UpstreamSide,
 };
-use crate::{runtime::Timer, transport::Stream};
+use crate::{
+    runtime::{SendBuf, Timer},
+    transport::Stream,
+};
 
 /// Runs the tunnel between `connection` and `upstream` until it ends.
 pub(super) async fn run(
@@ -77,7 +82,12 @@ async fn forward(
         to.shutdown_write().await.map_err(|_| SendError::Closed)?;
         return Ok(false);
     }
-    send_within(to, chunk.into_send(), timer, limit).await.map_err(|(error, _)| error)?;
+    // A copy, so that whoever doesn't read holds no buffer of the ring.
+    let piece = chunk.detach().into_send();
+    let sent = send_within(to, piece, timer, limit, &Pace::off()).await;
+    if let SendBuf::Vec(bytes) = sent.map_err(|(error, _)| error)? {
+        recycle::give_bytes(bytes);
+    }
     activity.note();
     Ok(true)
 }

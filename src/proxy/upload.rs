@@ -1,11 +1,25 @@
 //! The rest of a request's body on its way to the upstream, while the response is awaited or
 //! already flows back.
 //!
-//! An upload is a future that nobody owns for long: `forward` polls it beside the wait for the
-//! response's head, then hands it on with the response, and the downstream polls it beside the
-//! response's body. Dropping it ends it; the upstream connection then cannot be reused.
+//! ```text
+//!   forward: wait for the head ─┐
+//!   a filter reads the body  ───┼──▶ Upload (one future, polled by whoever waits at the time)
+//!   downstream: write, relay  ──┘
+//! ```
+//!
+//! Whoever waits for the response polls the upload too, or both would wait for each other: an
+//! endpoint may answer only as it gets the request's body. So the response and its body both hold
+//! it, and it ends with the last of them; the upstream connection then cannot be reused.
 
-use std::{cell::Cell, fmt, future::Future, pin::Pin, pin::pin, rc::Rc, task::Poll};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::Future,
+    pin::Pin,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use super::error::Error;
 use crate::runtime::PooledFuture;
@@ -28,58 +42,85 @@ pub(super) enum Progress {
     Running,
     /// All of the body has been sent: only then may the connection be reused.
     Done,
-    /// The upstream took no more, or nobody sends any more.
+    /// The upstream took no more, or the client sent no more.
     Failed,
 }
 
-/// A running upload.
+/// A running upload. Clones are the same upload.
+#[derive(Clone)]
 pub(super) struct Upload {
-    future: Option<PooledFuture<'static, UploadEnd>>,
-    progress: Rc<Cell<Progress>>,
+    state: Rc<State>,
+}
+
+struct State {
+    future: RefCell<Option<PooledFuture<'static, UploadEnd>>>,
+    progress: Cell<Progress>,
 }
 
 impl Upload {
     pub(super) fn new(future: PooledFuture<'static, UploadEnd>) -> Self {
-        Self { future: Some(future), progress: Rc::new(Cell::new(Progress::Running)) }
+        let future = RefCell::new(Some(future));
+        Self { state: Rc::new(State { future, progress: Cell::new(Progress::Running) }) }
     }
 
-    /// How far it is, now and later.
-    pub(super) fn progress(&self) -> Rc<Cell<Progress>> {
-        Rc::clone(&self.progress)
+    /// One of which the endpoint took nothing.
+    pub(super) fn refused() -> Self {
+        let progress = Cell::new(Progress::Failed);
+        Self { state: Rc::new(State { future: RefCell::new(None), progress }) }
     }
-}
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if self.progress.get() == Progress::Running {
-            self.progress.set(Progress::Failed);
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        self.state.progress.get()
+    }
+
+    /// Drives it on.
+    ///
+    /// # Errors
+    /// The client's failure, told once.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.progress() != Progress::Running {
+            return Ok(());
         }
+        let mut future = self.state.future.borrow_mut();
+        let Some(running) = &mut *future else { return Ok(()) };
+        let Poll::Ready(end) = Pin::new(running).poll(cx) else { return Ok(()) };
+        *future = None;
+        let (progress, result) = match end {
+            UploadEnd::Done => (Progress::Done, Ok(())),
+            UploadEnd::Refused => (Progress::Failed, Ok(())),
+            UploadEnd::Failed(error) => (Progress::Failed, Err(error)),
+        };
+        self.state.progress.set(progress);
+        result
+    }
+
+    /// Ends it now, whoever else holds it.
+    pub(super) fn abort(&self) {
+        if self.progress() == Progress::Running {
+            self.state.progress.set(Progress::Failed);
+        }
+        let future = self.state.future.take();
+        drop(future);
     }
 }
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("progress", &self.progress.get()).finish_non_exhaustive()
+        f.debug_struct("Upload").field("progress", &self.progress()).finish_non_exhaustive()
     }
 }
 
 /// Runs `work`, and the upload beside it. Ends with `work`, or with the client's failure.
 pub(super) async fn beside<T>(
-    upload: &mut Option<Upload>,
+    upload: Option<&Upload>,
     work: impl Future<Output = T>,
 ) -> Result<T, Error> {
     let Some(upload) = upload else { return Ok(work.await) };
     let mut work = pin!(work);
     std::future::poll_fn(|cx| {
-        if let Some(future) = &mut upload.future
-            && let Poll::Ready(end) = Pin::new(future).poll(cx)
-        {
-            upload.future = None;
-            match end {
-                UploadEnd::Done => upload.progress.set(Progress::Done),
-                UploadEnd::Refused => upload.progress.set(Progress::Failed),
-                UploadEnd::Failed(error) => return Poll::Ready(Err(error)),
-            }
+        if let Err(error) = upload.poll(cx) {
+            return Poll::Ready(Err(error));
         }
         work.as_mut().poll(cx).map(Ok)
     })

@@ -11,15 +11,22 @@
 //! upstream's returns to its pool, if the response allowed it, nothing followed the body, and the
 //! request had been sent whole. A body dropped before its end closes an upstream's connection.
 
-use std::{cell::Cell, rc::Rc, task::Poll, time::Duration};
+use std::{pin::pin, rc::Rc, task::Poll, time::Duration};
 
-use super::{body::Chunk, connection::Connection, error::Error, recycle, upload::Progress};
+use super::{
+    body::Chunk,
+    connection::{Connection, ListenerRules, Waiting},
+    error::Error,
+    pace::Pace,
+    recycle,
+    upload::{Progress, Upload, beside},
+};
 use crate::{
     protocol::{
         h1::{BodyDecoder, BodyError},
         http::{Framing, Headers},
     },
-    runtime::{Expired, Timer},
+    runtime::{self, Expired, Timer},
     transport::Stream,
     upstream::Lent,
 };
@@ -33,6 +40,8 @@ pub(super) struct WireBody {
     is_identity: bool,
     /// Longest pause between two pieces.
     idle: Duration,
+    /// The client's time, where it is the sender.
+    pace: Pace,
     timer: Timer,
     /// Most body bytes taken from the connection, and how many were.
     limit: u64,
@@ -52,14 +61,14 @@ pub(super) struct UpstreamSide {
     pub(super) lent: Lent,
     /// The response's head allows another request on this connection.
     pub(super) is_reusable: bool,
-    /// How far the request's body is; none when it went with the head.
-    pub(super) upload: Option<Rc<Cell<Progress>>>,
+    /// The rest of the request's body; none when it went with the head.
+    pub(super) upload: Option<Upload>,
 }
 
 impl UpstreamSide {
     /// Gives the connection back to its pool, or closes it.
     pub(super) fn release(self, is_clean: bool) {
-        let is_sent = self.upload.is_none_or(|upload| upload.get() == Progress::Done);
+        let is_sent = self.upload.is_none_or(|upload| upload.progress() == Progress::Done);
         if self.is_reusable && is_clean && is_sent {
             self.lent.give_back();
         }
@@ -72,12 +81,15 @@ impl WireBody {
         connection: Rc<Connection>,
         framing: Framing,
         buffered: Option<Chunk>,
-        limit: u64,
-        idle: Duration,
+        listener: &ListenerRules,
     ) -> Self {
         connection.is_request_open.set(true);
         let buffered = buffered.map(Chunk::detach);
-        Self::new(Side::Downstream(connection), framing, buffered, limit, idle)
+        let mut body =
+            Self::new(Side::Downstream(connection), framing, buffered, listener.body_timeout);
+        body.limit = listener.body_max;
+        body.pace = Pace::new(listener.min_rate, listener.body_timeout);
+        body
     }
 
     /// The body of a response from `side`.
@@ -87,24 +99,19 @@ impl WireBody {
         buffered: Option<Chunk>,
         idle: Duration,
     ) -> Self {
-        Self::new(Side::Upstream(Some(side)), framing, buffered, u64::MAX, idle)
+        Self::new(Side::Upstream(Some(side)), framing, buffered, idle)
     }
 
-    fn new(
-        side: Side,
-        framing: Framing,
-        buffered: Option<Chunk>,
-        limit: u64,
-        idle: Duration,
-    ) -> Self {
+    fn new(side: Side, framing: Framing, buffered: Option<Chunk>, idle: Duration) -> Self {
         Self {
             side,
             buffered: buffered.filter(|chunk| !chunk.is_empty()),
             is_identity: !matches!(framing, Framing::Chunked),
             decoder: BodyDecoder::new(framing),
             idle,
+            pace: Pace::off(),
             timer: Timer::new(),
-            limit,
+            limit: u64::MAX,
             received: 0,
             is_ended: false,
         }
@@ -130,6 +137,34 @@ impl WireBody {
 
     pub(super) fn idle(&self) -> Duration {
         self.idle
+    }
+
+    /// The sender's time.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// The longest wait for the next piece.
+    pub(super) fn wait_limit(&self) -> Duration {
+        self.pace.limit(self.idle)
+    }
+
+    /// Marks, for its life, that the client is waited for, if it is the sender.
+    pub(super) fn await_sender(&self) -> Option<Waiting<'_>> {
+        match &self.side {
+            Side::Downstream(connection) => Some(connection.await_body()),
+            Side::Upstream(_) => None,
+        }
+    }
+
+    /// The rest of the request's body, if it is still on its way while this response's comes.
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        match &self.side {
+            Side::Upstream(Some(side)) => {
+                side.upload.as_ref().filter(|upload| upload.progress() == Progress::Running)
+            }
+            _ => None,
+        }
     }
 
     /// The connection's socket, when no received byte is waiting in user space.
@@ -223,19 +258,49 @@ impl WireBody {
     }
 
     async fn receive(&self) -> Result<Chunk, Error> {
-        self.timer.set_after(self.idle);
-        let received = match &self.side {
-            Side::Downstream(connection) => self.timer.guard(connection.receive()).await,
-            Side::Upstream(Some(side)) => {
-                let stream = side.lent.stream();
-                self.timer.guard(async { stream.recv().await.map(Chunk::from) }).await
-            }
-            Side::Upstream(None) => return Err(Error::UpstreamClosed(None)),
-        };
+        match &self.side {
+            Side::Downstream(connection) => self.receive_from_client(connection).await,
+            Side::Upstream(Some(side)) => self.receive_from_upstream(side).await,
+            Side::Upstream(None) => Err(Error::UpstreamClosed(None)),
+        }
+    }
+
+    async fn receive_from_client(&self, connection: &Connection) -> Result<Chunk, Error> {
+        // Whoever reads first is who wants the body.
+        connection.invite(self.idle).await?;
+        let _waiting = connection.await_body();
+        let began = runtime::now();
+        self.timer.set_after(self.wait_limit());
+        let received = self.timer.guard(connection.receive()).await;
+        let waited = runtime::now().saturating_duration_since(began);
         match received {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(chunk)) => {
+                self.pace.note(waited, chunk.len() as u64);
+                Ok(chunk)
+            }
             Ok(Err(error)) => Err(self.lost(error)),
-            Err(Expired) => Err(self.stalled()),
+            Err(Expired) => {
+                self.pace.note(waited, 0);
+                Err(self.stalled())
+            }
+        }
+    }
+
+    async fn receive_from_upstream(&self, side: &UpstreamSide) -> Result<Chunk, Error> {
+        let mut receive = pin!(side.lent.stream().recv());
+        loop {
+            self.timer.set_after(self.idle);
+            let receive = &mut receive;
+            let received = self.timer.guard(beside(side.upload.as_ref(), receive)).await;
+            match received {
+                Ok(Ok(Ok(chunk))) => return Ok(chunk.into()),
+                Ok(Ok(Err(error))) => return Err(self.lost(error)),
+                Ok(Err(error)) => return Err(error),
+                // It may have nothing to say before the request is whole; the upload has limits
+                // of its own.
+                Err(Expired) if self.upload().is_some() => {}
+                Err(Expired) => return Err(self.stalled()),
+            }
         }
     }
 
@@ -259,10 +324,11 @@ impl WireBody {
         self.decoder.on_eof().map_err(|error| self.broken(error))?;
         if let Side::Upstream(Some(side)) = &mut self.side {
             side.is_reusable = false;
-            if let Some(upload) = side.upload.take()
-                && ended(&upload).await == Progress::Failed
-            {
-                return Err(self.broken(BodyError::Truncated));
+            if let Some(upload) = side.upload.take() {
+                ended(&upload).await?;
+                if upload.progress() == Progress::Failed {
+                    return Err(self.broken(BodyError::Truncated));
+                }
             }
         }
         self.end(None);
@@ -298,6 +364,9 @@ impl WireBody {
 
     pub(super) fn stalled(&self) -> Error {
         match self.side {
+            Side::Downstream(_) if self.pace.is_over() => {
+                Error::ClientTooSlow { phase: "sending the request body" }
+            }
             Side::Downstream(_) => Error::ClientTimeout { phase: "sending the request body" },
             Side::Upstream(_) => Error::UpstreamTimeout { phase: "sending the response body" },
         }
@@ -312,12 +381,16 @@ impl WireBody {
     }
 }
 
-/// Waits for an upload's end. It runs in the same task, before this is polled, and has timeouts of
-/// its own.
-async fn ended(upload: &Cell<Progress>) -> Progress {
-    std::future::poll_fn(|_| match upload.get() {
-        Progress::Running => Poll::Pending,
-        progress => Poll::Ready(progress),
+/// Waits for an upload's end. It has timeouts of its own.
+async fn ended(upload: &Upload) -> Result<(), Error> {
+    std::future::poll_fn(|cx| {
+        if let Err(error) = upload.poll(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match upload.progress() {
+            Progress::Running => Poll::Pending,
+            Progress::Done | Progress::Failed => Poll::Ready(Ok(())),
+        }
     })
     .await
 }

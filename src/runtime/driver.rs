@@ -328,7 +328,7 @@ impl Driver {
     pub(crate) fn bytes_taken(&self, fd: RawFd) -> Option<u64> {
         match self {
             #[cfg(any(test, feature = "sim"))]
-            Self::Sim(_) => None,
+            Self::Sim(sim) => sim.bytes_taken(fd),
             _ => sys::bytes_taken(fd),
         }
     }

@@ -21,11 +21,29 @@ pub(super) struct Bound {
     pub(super) sockets: Vec<TcpListener>,
 }
 
+/// Who else may listen on an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// Nobody.
+    Refused,
+    /// A socket of ours does, on all addresses of the host or on one of them: a reload goes from
+    /// one to the other.
+    Ours,
+}
+
+/// Whether sockets of the two addresses would be taken for the same by [`probe`].
+pub(super) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
 /// Binds `address` of `listener` once for each of `shards` shards.
 pub(super) fn bind(
     listener: &ListenerConfig,
     address: SocketAddr,
     shards: usize,
+    others: Others,
 ) -> Result<Bound, Error> {
     let wrong = |source: io::Error| {
         let hint = hint(&source);
@@ -33,7 +51,7 @@ pub(super) fn bind(
     };
     // SO_REUSEPORT lets any process of the same user join the group: find out first whether
     // somebody else is there.
-    if address.port() != 0 {
+    if address.port() != 0 && others == Others::Refused {
         probe(address).map_err(wrong)?;
     }
     let mut local = address;

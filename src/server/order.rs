@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     base::access::AccessSink,
-    proxy::{self, Shared, Snapshot, stats::ShardStats},
+    proxy::{self, ConnectionLimit, Shared, Snapshot, stats::ShardStats},
     runtime::{DriverChoice, DriverKind, Options, StartError},
     upstream::Neighbours,
 };
@@ -61,7 +61,7 @@ pub(super) struct Seed {
     /// Bound to this CPU; none: wherever the kernel likes.
     pub(super) cpu: Option<usize>,
     pub(super) options: Options,
-    pub(super) connections_max: usize,
+    pub(super) connections: Arc<ConnectionLimit>,
     pub(super) process: u32,
     pub(super) neighbours: Neighbours,
     pub(super) stats: Arc<ShardStats>,

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     Error, Source,
     certificates::{self, Certificates},
-    listeners::{self, Bound},
+    listeners::{self, Bound, Others},
     order::{BoundListener, Driver, Order, Seed, Started, driver_choice},
     privileges, reload, shard,
 };
@@ -25,7 +25,7 @@ use crate::{
         Control, Node, Phase, Probed, ReloadError, Reloaded, Stop, error_log::ErrorLogHandle,
         upstreams, view::View,
     },
-    proxy::{self, Handler, ShardScope, Shared, Snapshot, stats::ShardStats},
+    proxy::{self, ConnectionLimit, Handler, ShardScope, Shared, Snapshot, stats::ShardStats},
     runtime::{Options, mailbox, now_uncached, wall_now_uncached},
     transport::tls::Expiry,
     upstream,
@@ -69,7 +69,7 @@ pub(super) struct Plane {
     pub(super) driver: Driver,
     pub(super) history: History,
     /// Bound addresses: as configured, and as the kernel has them.
-    pub(super) addresses: BTreeMap<(String, SocketAddr), SocketAddr>,
+    pub(super) addresses: BTreeMap<SocketAddr, SocketAddr>,
     shards: Vec<ShardHandle>,
     certificates: Certificates,
     phase: Arc<watch::Sender<Phase>>,
@@ -107,6 +107,7 @@ impl Plane {
         let process = process_number();
         let stats: Vec<_> = (0..count).map(|_| Arc::new(ShardStats::default())).collect();
         let shared = Arc::new(Shared::default());
+        let connections = ConnectionLimit::new(config.runtime.max_connections);
         let (started, reports) = mpsc::channel();
         let mut shards = Vec::with_capacity(count);
         let parts = upstream::neighbours(count).into_iter().zip(sinks).zip(&config.runtime.shards);
@@ -115,7 +116,7 @@ impl Plane {
                 index,
                 cpu: config.runtime.pin.then_some(*cpu),
                 options: options(&config),
-                connections_max: (config.runtime.max_connections as usize).div_ceil(count),
+                connections: Arc::clone(&connections),
                 process,
                 neighbours,
                 stats: Arc::clone(&stats[index]),
@@ -194,13 +195,14 @@ impl Plane {
     /// Has every shard use what it prepared.
     pub(super) fn commit(&mut self, snapshot: Arc<Snapshot>, bound: Vec<Bound>) {
         let config = &snapshot.config;
-        self.addresses.retain(|(name, address), _| {
-            config.listeners.iter().any(|own| own.name == *name && own.addresses.contains(address))
+        // By address alone: a listener that was renamed keeps its sockets.
+        self.addresses.retain(|address, _| {
+            config.listeners.iter().any(|own| own.addresses.contains(address))
         });
         let mut per_shard: Vec<Vec<BoundListener>> =
             self.shards.iter().map(|_| Vec::new()).collect();
         for bound in bound {
-            self.addresses.insert((bound.listener.clone(), bound.address), bound.local);
+            self.addresses.insert(bound.address, bound.local);
             tracing::info!(listener = bound.listener, address = %bound.local, "listening");
             for (socket, list) in bound.sockets.into_iter().zip(&mut per_shard) {
                 let name = bound.listener.clone();
@@ -256,7 +258,13 @@ impl Node for Plane {
     }
 
     fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let is_ending = matches!(*self.phase.borrow(), Phase::Draining | Phase::Stopped);
         let result = match self.source.clone() {
+            // It would open the listeners again.
+            _ if is_ending => Err(vec![
+                "ringway is ending, and takes no new configuration: start it again with that"
+                    .to_owned(),
+            ]),
             Source::File(path) => self.try_reload(&path),
             Source::Fixed => Err(vec![
                 "there is no file to read again: ringway was started from arguments; \
@@ -355,16 +363,21 @@ fn wait_for_start(reports: &mpsc::Receiver<Started>, count: usize) -> Result<Dri
 /// Binds every address that isn't bound yet.
 fn bind_all(
     config: &Config,
-    bound: &BTreeMap<(String, SocketAddr), SocketAddr>,
+    bound: &BTreeMap<SocketAddr, SocketAddr>,
     shards: usize,
 ) -> Result<Vec<Bound>, Error> {
     let each = config
         .listeners
         .iter()
         .flat_map(|listener| listener.addresses.iter().map(move |address| (listener, *address)));
-    each.filter(|(listener, address)| !bound.contains_key(&(listener.name.clone(), *address)))
-        .map(|(listener, address)| listeners::bind(listener, address, shards))
-        .collect()
+    let mut new: Vec<Bound> = Vec::new();
+    for (listener, address) in each.filter(|(_, address)| !bound.contains_key(address)) {
+        let mut ours = bound.values().copied().chain(new.iter().map(|bound| bound.local));
+        let is_ours = ours.any(|own| listeners::overlaps(own, address));
+        let others = if is_ours { Others::Ours } else { Others::Refused };
+        new.push(listeners::bind(listener, address, shards, others)?);
+    }
+    Ok(new)
 }
 
 fn options(config: &Config) -> Options {

@@ -1,14 +1,16 @@
 //! A shard's thread: runtime, listeners, and the orders of the control thread.
 
 use std::{
-    collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc, time::Duration,
+    cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc,
+    time::Duration,
 };
 
 use super::order::{BoundListener, Driver, Order, Prepared, Seed, Started};
 use crate::{
     config::ListenerConfig,
     proxy::{
-        self, Handler, ListenerRules, Observe, Record, Shard, ShardScope, Shared, Snapshot,
+        self, Admit, ConnectionLimit, Doors, Handler, Hooks, ListenerRules, Observe, Record, Shard,
+        ShardScope, Shared, Snapshot,
         downstream::h1::{Current, Service},
     },
     runtime::{self, Runtime, Task, TcpListener, mailbox},
@@ -47,9 +49,9 @@ pub(super) fn run<H, F>(
         let id = u16::try_from(index).unwrap_or(u16::MAX);
         let shard = Shard::new(id, seed.process, pools, seed.stats);
         shard.set_access_log(access);
-        shard.set_connections_max(seed.connections_max);
         let usage = runtime::spawn(publish_usage(Rc::clone(&shard)));
-        Steward::new(&shard, &seed.shared, make).obey(orders).await;
+        let steward = Steward::new(&shard, &seed.shared, make);
+        steward.limit(seed.connections).obey(orders).await;
         usage.abort();
     });
 }
@@ -61,11 +63,12 @@ pub(super) fn run<H, F>(
 pub struct Steward<H, F> {
     shard: Rc<Shard>,
     shared: Arc<Shared>,
+    connections: Option<Arc<ConnectionLimit>>,
     make: F,
     serving: Option<Serving<H>>,
     prepared: Option<Serving<H>>,
-    /// By listener and address.
-    sockets: BTreeMap<(String, SocketAddr), Open<H>>,
+    /// By address: a listener that was renamed keeps its sockets.
+    sockets: BTreeMap<SocketAddr, Open<H>>,
     closing: Vec<Task>,
 }
 
@@ -74,6 +77,7 @@ struct Serving<H> {
     snapshot: Arc<Snapshot>,
     handler: Rc<H>,
     observer: Rc<dyn Observe>,
+    doors: Doors,
     services: BTreeMap<String, Rc<Service<H>>>,
 }
 
@@ -91,7 +95,8 @@ pub struct Listening {
 /// An open listening socket.
 struct Open<H> {
     listener: Rc<TcpListener>,
-    service: Rc<Service<H>>,
+    /// Serves what is accepted from now on; replaced where the address goes to another listener.
+    service: Rc<RefCell<Rc<Service<H>>>>,
     accepting: Task,
 }
 
@@ -102,7 +107,8 @@ impl<H: Handler + 'static> Open<H> {
         self.accepting.abort();
         runtime::spawn(async move {
             for (stream, client) in self.listener.stop().await {
-                runtime::spawn(Rc::clone(&self.service).serve(stream, client));
+                let service = Rc::clone(&self.service.borrow());
+                runtime::spawn(service.serve(stream, client));
             }
         })
     }
@@ -119,6 +125,7 @@ where
         Self {
             shard: Rc::clone(shard),
             shared: Arc::clone(shared),
+            connections: None,
             make,
             serving: None,
             prepared: None,
@@ -127,7 +134,14 @@ where
         }
     }
 
-    async fn obey(&mut self, mut orders: mailbox::Receiver<Order>) {
+    /// Counts its connections with those of all who have the same `limit`.
+    #[must_use]
+    pub fn limit(mut self, limit: Arc<ConnectionLimit>) -> Self {
+        self.connections = Some(limit);
+        self
+    }
+
+    async fn obey(mut self, mut orders: mailbox::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Prepare { snapshot, reply } => {
@@ -156,11 +170,21 @@ where
     /// # Errors
     /// What `make` says.
     pub fn prepare(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), proxy::Error> {
-        let handler = (self.make)(&ShardScope::new(&self.shard, snapshot, &self.shared))?;
+        let scope = ShardScope::new(&self.shard, snapshot, &self.shared);
+        let handler = (self.make)(&scope)?;
+        let limit =
+            self.connections.as_ref().map(|limit| -> Rc<dyn Admit> { Rc::new(Arc::clone(limit)) });
+        let Hooks { doors, observers } = scope.into_hooks();
+        let record = Record::new(snapshot, &self.shard);
+        let observer: Rc<dyn Observe> = match observers {
+            observers if observers.is_empty() => Rc::new(record),
+            observers => Rc::new((record, observers)),
+        };
         self.prepared = Some(Serving {
             snapshot: Arc::clone(snapshot),
             handler: Rc::new(handler),
-            observer: Rc::new(Record::new(snapshot, &self.shard)),
+            observer,
+            doors: limit.into_iter().chain(doors).collect(),
             services: BTreeMap::new(),
         });
         Ok(())
@@ -170,6 +194,7 @@ where
     /// snapshot no longer has. Without a prepared snapshot it changes nothing.
     pub fn commit(&mut self, listeners: Vec<Listening>) {
         let Some(mut next) = self.prepared.take() else { return };
+        self.shard.apply_pool_rules(&next.snapshot.upstreams);
         let mut before = self.serving.take().map(|serving| serving.services).unwrap_or_default();
         let config = next.snapshot.config.listeners.clone();
         for (index, listener) in config.iter().enumerate() {
@@ -177,11 +202,17 @@ where
             let tls = next.snapshot.tls.get(index).cloned().flatten();
             let current = Current {
                 handler: Rc::clone(&next.handler),
-                listener: Rc::new(ListenerRules::new(listener, index).with_tls(tls)),
+                listener: Rc::new(
+                    ListenerRules::new(listener, index)
+                        .with_tls(tls)
+                        .with_ids_of(&next.snapshot.config),
+                ),
                 observer: Rc::clone(&next.observer),
+                doors: Rc::clone(&next.doors),
                 counters: Arc::clone(counters),
             };
-            let service = match before.remove(&listener.name) {
+            let name = self.name_before(listener, &config, &before);
+            let service = match name.and_then(|name| before.remove(&name)) {
                 Some(service) => {
                     service.replace(current);
                     service
@@ -191,27 +222,50 @@ where
             next.services.insert(listener.name.clone(), service);
         }
         let sockets = std::mem::take(&mut self.sockets);
-        for ((name, address), socket) in sockets {
-            let is_wanted = |listener: &ListenerConfig| {
-                listener.name == name && listener.addresses.contains(&address)
-            };
-            if config.iter().any(is_wanted) {
-                self.sockets.insert((name, address), socket);
-            } else {
-                // It ends by itself; nobody has to wait for it.
-                let _ = socket.close();
+        for (address, socket) in sockets {
+            let owner = config.iter().find(|listener| listener.addresses.contains(&address));
+            match owner.and_then(|listener| next.services.get(&listener.name)) {
+                Some(service) => {
+                    socket.service.replace(Rc::clone(service));
+                    self.sockets.insert(address, socket);
+                }
+                None => {
+                    // It ends by itself; nobody has to wait for it.
+                    let _ = socket.close();
+                }
             }
         }
         for listening in listeners {
             let Some(service) = next.services.get(&listening.name) else { continue };
-            let (listener, service) = (Rc::new(listening.socket), Rc::clone(service));
+            let service = Rc::new(RefCell::new(Rc::clone(service)));
+            let listener = Rc::new(listening.socket);
             let accepting = runtime::spawn(accept(Rc::clone(&listener), Rc::clone(&service)));
             let open = Open { listener, service, accepting };
-            self.sockets.insert((listening.name, listening.address), open);
+            self.sockets.insert(listening.address, open);
         }
         // Listeners that the snapshot no longer has.
         before.values().for_each(|service| service.retire());
         self.serving = Some(next);
+    }
+
+    /// The name of the service that goes on as `listener`: its own, or that of a listener which is
+    /// gone and whose address it has. That one was renamed, and its connections live on.
+    fn name_before(
+        &self,
+        listener: &ListenerConfig,
+        config: &[ListenerConfig],
+        before: &BTreeMap<String, Rc<Service<H>>>,
+    ) -> Option<String> {
+        if before.contains_key(&listener.name) {
+            return Some(listener.name.clone());
+        }
+        let mut sockets = listener.addresses.iter().filter_map(|address| self.sockets.get(address));
+        sockets.find_map(|socket| {
+            let is_it = |service: &Rc<Service<H>>| Rc::ptr_eq(service, &socket.service.borrow());
+            let (name, _) = before.iter().find(|(_, service)| is_it(service))?;
+            let is_gone = !config.iter().any(|own| own.name == *name);
+            is_gone.then(|| name.clone())
+        })
     }
 
     /// Waits until what closing listeners had accepted is with its service.
@@ -252,14 +306,18 @@ fn take_over(bound: BoundListener) -> Option<Listening> {
 }
 
 /// Accepts connections until the task is aborted.
-async fn accept<H: Handler + 'static>(listener: Rc<TcpListener>, service: Rc<Service<H>>) {
+async fn accept<H: Handler + 'static>(
+    listener: Rc<TcpListener>,
+    service: Rc<RefCell<Rc<Service<H>>>>,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                runtime::spawn(Rc::clone(&service).serve(stream, client));
+                let service = Rc::clone(&service.borrow());
+                runtime::spawn(service.serve(stream, client));
             }
             Err(error) => {
-                service.count(|counters| counters.accept_errors.increment());
+                service.borrow().count(|counters| counters.accept_errors.increment());
                 tracing::warn!(%error, "accept failed");
                 runtime::sleep(ACCEPT_BACKOFF).await;
             }

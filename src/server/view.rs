@@ -57,13 +57,13 @@ pub(super) fn view(plane: &Plane) -> View {
 
 fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
     let sum = |read: fn(&ListenerCounters) -> u64| stats.shards().map(read).sum();
-    let own = plane.addresses.iter().filter(|((name, _), _)| *name == stats.name);
     let listeners = &plane.snapshot.config.listeners;
-    let own_config = listeners.iter().find(|listener| listener.name == stats.name);
-    let is_secure = own_config.is_some_and(|listener| listener.tls.is_some());
+    let own = listeners.iter().filter(|listener| listener.name == stats.name);
+    let is_secure = own.clone().any(|listener| listener.tls.is_some());
+    let own = own.flat_map(|listener| &listener.addresses);
     ListenerView {
         name: stats.name.clone(),
-        addresses: own.map(|(_, local)| *local).collect(),
+        addresses: own.filter_map(|address| plane.addresses.get(address).copied()).collect(),
         accepted: sum(|counters| counters.accepted.get()),
         open: sum(|counters| unsigned(counters.open.get())),
         refused: vec![
@@ -109,6 +109,7 @@ fn shard(stats: &ShardStats, cpu: Option<usize>) -> ShardView {
         requests: stats.requests.get(),
         bad_requests: stats.bad_requests.get(),
         client_timeouts: stats.client_timeouts.get(),
+        slow_clients: stats.slow_clients.get(),
         client_aborts: stats.client_aborts.get(),
         tunnels: unsigned(stats.tunnels.get()),
         connections: unsigned(stats.open.get()),

@@ -117,6 +117,13 @@ impl ConnectError {
         }
     }
 
+    /// Whether the upstream has as many requests as its `limits` allow: another attempt would only
+    /// add to them.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::QueueFull { .. } | Self::QueueTimeout { .. })
+    }
+
     pub(super) fn from_io(address: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EADDRNOTAVAIL) => Self::NoLocalPort(address),

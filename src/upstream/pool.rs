@@ -77,20 +77,35 @@ impl Pools {
     /// Opens an upstream on this shard: once per snapshot, not per request. Opened again, it is
     /// the same pool as long as somebody holds it, so that all routes to it take turns together.
     ///
-    /// Endpoints that the snapshot took over from the one before keep their connections here;
-    /// the pool's settings and limits are the newest snapshot's for all.
+    /// Endpoints that the snapshot took over from the one before keep their connections here, and
+    /// the earlier snapshot's settings and limits until [`apply`](Self::apply): a snapshot that is
+    /// only prepared changes nothing.
     #[must_use]
     pub fn open(&self, upstream: &Arc<Upstream>) -> Rc<Pool> {
-        let opened =
-            self.open.borrow().iter().rev().find_map(|pool| {
-                pool.upgrade().filter(|pool| Arc::ptr_eq(&pool.upstream, upstream))
-            });
-        if let Some(opened) = opened {
+        if let Some(opened) = self.opened(upstream) {
             return opened;
         }
+        let shard = self.mesh.shard;
+        let seed = self.seed ^ shard as u64;
+        self.add(upstream, upstream.placement.balancer(&upstream.config, shard, seed))
+    }
+
+    /// Opens an upstream with a balancer in place of the configured one; none when it is open
+    /// already.
+    pub fn open_with(&self, upstream: &Arc<Upstream>, balancer: Balancer) -> Option<Rc<Pool>> {
+        let is_open = self.opened(upstream).is_some();
+        (!is_open).then(|| self.add(upstream, balancer))
+    }
+
+    fn opened(&self, upstream: &Arc<Upstream>) -> Option<Rc<Pool>> {
+        let open = self.open.borrow();
+        let mut pools = open.iter().rev().filter_map(Weak::upgrade);
+        pools.find(|pool| Arc::ptr_eq(&pool.upstream, upstream))
+    }
+
+    fn add(&self, upstream: &Arc<Upstream>, balancer: Balancer) -> Rc<Pool> {
         let config = &upstream.config;
         let shard = self.mesh.shard;
-        let balancer = upstream.placement.balancer(config, shard, self.seed ^ shard as u64);
         let rules = Rules::of(config);
         let endpoints = upstream.endpoints.iter().map(|endpoint| self.endpoint(endpoint, rules));
         let endpoints = endpoints.collect();
@@ -108,10 +123,19 @@ impl Pools {
         pool
     }
 
+    /// Endpoints of `upstream` keep its settings and limits from now on.
+    pub fn apply(&self, upstream: &Upstream) {
+        let rules = Rules::of(&upstream.config);
+        for endpoint in &upstream.endpoints {
+            if let Some(pool) = self.find(endpoint.id()) {
+                pool.set_rules(rules);
+            }
+        }
+    }
+
     fn endpoint(&self, endpoint: &Arc<Endpoint>, rules: Rules) -> Rc<EndpointPool> {
         let mut endpoints = self.endpoints.borrow_mut();
         if let Some(kept) = endpoints.get(&endpoint.id()).and_then(Weak::upgrade) {
-            kept.set_rules(rules);
             return kept;
         }
         let pool = Rc::new(EndpointPool::new(endpoint, rules, &self.mesh));

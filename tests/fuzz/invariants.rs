@@ -5,16 +5,19 @@
 //! - What we write of it reads the same to our own parser and to httparse, framing included, and
 //!   holds at most one of Content-Length and Transfer-Encoding and, for requests, one Host.
 
-use ringway::protocol::{
-    h1::{
-        BodyDecoder, BodyError, ConnectionHeader, HeadLimits, Parsed, encode_chunk_end,
-        encode_chunk_head, encode_last_chunk, encode_request, encode_response, expects_continue,
-        parse_request, parse_response, request_keeps_alive, response_keeps_alive,
-        upgrade_requested,
-    },
-    http::{
-        Framing, Headers, Method, RequestError, RequestHead, ResponseError, ResponseHead, Version,
-        request_framing, response_framing, strip_request_hops, strip_response_hops, uri,
+use ringway::{
+    base::path,
+    protocol::{
+        h1::{
+            BodyDecoder, BodyError, ConnectionHeader, HeadLimits, Parsed, encode_chunk_end,
+            encode_chunk_head, encode_last_chunk, encode_request, encode_response,
+            expects_continue, parse_request, parse_response, request_keeps_alive,
+            response_keeps_alive, upgrade_requested,
+        },
+        http::{
+            Framing, Headers, Method, RequestError, RequestHead, ResponseError, ResponseHead,
+            Version, request_framing, response_framing, strip_request_hops, strip_response_hops,
+        },
     },
 };
 
@@ -257,7 +260,7 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>, framing: Framing) -> Resul
 /// A normalised path is absolute, has nothing left to resolve and stays as it is.
 fn check_path(path: &str) {
     let (mut once, mut twice) = (String::new(), String::new());
-    let Ok(normal) = uri::normalized_path(path, &mut once) else { return };
+    let Ok(normal) = path::normalized_path(path, &mut once) else { return };
     if path.starts_with('/') {
         assert!(normal.starts_with('/'));
         assert!(!normal.contains("//"), "{path} {normal}");
@@ -266,7 +269,7 @@ fn check_path(path: &str) {
             "{path} {normal}"
         );
     }
-    assert_eq!(uri::normalized_path(normal, &mut twice), Ok(normal));
+    assert_eq!(path::normalized_path(normal, &mut twice), Ok(normal));
 }
 
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {

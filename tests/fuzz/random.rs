@@ -1,4 +1,6 @@
-//! A small seeded generator (splitmix64): one seed, one case. Not for anything secret.
+//! A small seeded generator: one seed, one case. Not for anything secret.
+
+use ringway::base::random;
 
 /// Pseudo-random numbers.
 pub(crate) struct Random(u64);
@@ -10,11 +12,9 @@ impl Random {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let (state, number) = random::step(self.0);
+        self.0 = state;
+        number
     }
 
     /// Below `bound`, which isn't 0.

@@ -17,7 +17,10 @@ use std::{
 };
 
 use ringway::{
-    Error, Filter, Handler, Request, Respond, Response, Server, ShardScope, Status, config,
+    Admission, Admit, Arriving, Balance, Error, Filter, Handler, Observe, Request, Respond,
+    Response, Server, ShardScope, Status, Summary,
+    balance::{Candidates, Key, Tried},
+    config,
     control::{Stop, client::AdminClient, demo_upstream},
     proxy::{DynFilter, Fault},
     runtime,
@@ -277,6 +280,109 @@ fn state_is_a_shards_own_unless_it_is_shared() {
         let refused = ask(address, "GET /secret HTTP/1.1");
         assert!(refused.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{refused}");
         assert!(refused.contains("not for you\nrequest id: "), "{refused}");
+    });
+}
+
+/// Counts connections inside, and lets two in at a time over all shards.
+struct TwoInside(Arc<AtomicU32>);
+
+impl Admit for TwoInside {
+    fn admit(&self, arriving: &Arriving<'_>) -> Admission {
+        assert_eq!(arriving.listener, "http");
+        assert!(arriving.local().is_some_and(|local| local.ip() == arriving.client.ip()));
+        let more = |inside: u32| (inside < 2).then_some(inside + 1);
+        let result = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        if result.is_ok() { Admission::Admitted } else { Admission::Refused }
+    }
+
+    fn leave(&self, _client: SocketAddr) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn two_inside(shard: &ShardScope) -> Result<impl Handler + use<>, Error> {
+    shard.admit(TwoInside(shard.shared("inside", AtomicU32::default)));
+    Ok(Respond::new(Status::OK, Vec::new(), "inside"))
+}
+
+#[test]
+fn a_program_decides_who_may_connect() {
+    with_server(two_inside, |address| {
+        let enter = || TcpStream::connect(address).unwrap();
+        let hello = |mut stream: &TcpStream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).map(|()| assert_eq!(&answer, b"HTTP/1.1 200"))
+        };
+        let (first, second) = (enter(), enter());
+        hello(&first).unwrap();
+        hello(&second).unwrap();
+        // A reset may come before the client's kernel has told of the connection.
+        if let Ok(third) = TcpStream::connect(address) {
+            assert!(hello(&third).is_err());
+        }
+        drop(first);
+        // Its end is told a moment later.
+        let came_in = |_| TcpStream::connect(address).is_ok_and(|stream| hello(&stream).is_ok());
+        assert!((0..1000).any(came_in), "the place of the first is free");
+    });
+}
+
+/// Remembers the last exchange.
+struct Last(Arc<AtomicU64>);
+
+impl Observe for Last {
+    fn observe(&self, summary: &Summary<'_>) {
+        assert!(summary.sent > 0 && summary.received > 0 && summary.failure.is_none());
+        assert!(summary.duration() >= summary.upstream_duration().unwrap());
+        assert_eq!((summary.attempts(), summary.endpoint().is_some()), (1, true));
+        let mark = u64::from(summary.status) + summary.request.path().len() as u64 * 1000;
+        self.0.store(mark, Ordering::SeqCst);
+    }
+}
+
+/// The same endpoint for all, whatever the configuration says.
+struct Third;
+
+impl Balance for Third {
+    fn pick(
+        &self,
+        candidates: &(impl Candidates + ?Sized),
+        _tried: &Tried,
+        key: Option<Key>,
+    ) -> Option<usize> {
+        assert!(key.is_some(), "the client's address, at least");
+        (candidates.len() == 1).then_some(0)
+    }
+}
+
+fn hooked(shard: &ShardScope) -> Result<impl Handler + use<>, Error> {
+    shard.observe(Last(shard.shared("last", AtomicU64::default)));
+    shard.balance("web", Third)?;
+    let forward = shard.forward("web")?;
+    let error = shard.balance("web", Third).unwrap_err().to_string();
+    assert!(error.contains("`web` is forwarded to before its balancer"), "{error}");
+    Ok(Marked(shard.shared("last", AtomicU64::default)).around(forward))
+}
+
+/// Tells what was observed before.
+struct Marked(Arc<AtomicU64>);
+
+impl Filter for Marked {
+    async fn filter(&self, req: &mut Request, next: &impl Handler) -> Result<Response, Error> {
+        let before = self.0.load(Ordering::SeqCst);
+        Ok(next.handle(req).await?.with("x-before", before.to_string()))
+    }
+}
+
+#[test]
+fn a_program_is_told_of_each_exchange_and_picks_the_endpoint() {
+    with_server(hooked, |address| {
+        let first = ask(address, "GET /four HTTP/1.1");
+        assert_eq!(field(&first, "x-before"), Some("0"), "{first}");
+        // The next request may come before the shard has told of the first.
+        let told = |_| field(&ask(address, "GET /four HTTP/1.1"), "x-before") == Some("5200");
+        assert!((0..1000).any(told));
     });
 }
 

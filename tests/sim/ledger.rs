@@ -1,7 +1,7 @@
 //! What everybody saw, and the rules that it must keep. Clients and endpoints tell it; whatever
 //! breaks a rule is kept as a sentence.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Instant};
+use std::{cell::Cell, cell::RefCell, collections::BTreeMap, rc::Rc, time::Instant};
 
 use ringway::runtime;
 
@@ -29,6 +29,7 @@ pub(crate) struct Tally {
     pub(crate) reused: u64,
     pub(crate) stolen: u64,
     pub(crate) queued: u64,
+    pub(crate) limited: u64,
 }
 
 impl Tally {
@@ -49,6 +50,7 @@ impl Tally {
         self.reused += other.reused;
         self.stolen += other.stolen;
         self.queued += other.queued;
+        self.limited += other.limited;
     }
 }
 
@@ -58,6 +60,8 @@ pub(crate) struct Ledger {
     begun: Instant,
     entries: RefCell<BTreeMap<u64, Entry>>,
     attempts: RefCell<Vec<Attempt>>,
+    /// Requests that reached an endpoint.
+    passed: Cell<u32>,
     violations: RefCell<Vec<String>>,
     tally: RefCell<Tally>,
     body_max: Option<usize>,
@@ -95,6 +99,7 @@ impl Ledger {
             begun: runtime::now(),
             entries: RefCell::new(entries),
             attempts: RefCell::default(),
+            passed: Cell::new(0),
             violations: RefCell::default(),
             tally: RefCell::default(),
             body_max: body_max.flatten(),
@@ -134,6 +139,14 @@ impl Ledger {
         let request = Rc::clone(&entry.plan);
         drop(entries);
         self.tally(|tally| tally.attempts += 1);
+        if number == 0 {
+            let passed = self.passed.get() + 1;
+            self.passed.set(passed);
+            // What a run's longest time gives back is a quarter.
+            if self.plan.settings.rate.is_some_and(|rate| passed > rate + rate.div_ceil(4)) {
+                self.violate(format!("{passed} requests passed the rate limit"));
+            }
+        }
         if number > 0 {
             self.tally(|tally| tally.repeated += 1);
             if !request.is_idempotent() {
@@ -181,6 +194,7 @@ impl Ledger {
             match status {
                 408 => tally.client_timeouts += 1,
                 413 => tally.too_large += 1,
+                429 => tally.limited += 1,
                 502 => tally.bad_gateways += 1,
                 503 => tally.unavailable += 1,
                 504 => tally.gateway_timeouts += 1,
@@ -192,6 +206,7 @@ impl Ledger {
         let may_be = match status {
             400 => request.cut.is_some(),
             408 => request.cut.is_some() || is_slow || !is_calm,
+            429 => self.plan.settings.rate.is_some(),
             413 => self.body_max.is_some_and(|most| request.length > most),
             502..=504 => !is_calm,
             _ => false,

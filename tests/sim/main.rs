@@ -23,12 +23,16 @@
 
 mod both;
 mod client;
+mod deadlines;
 mod endpoint;
 mod exchange;
 mod ledger;
+mod odds;
 mod plan;
 mod random;
+mod scene;
 mod settings;
+mod tunnels;
 mod wire;
 mod world;
 
@@ -122,6 +126,7 @@ fn hostile_runs_keep_the_rules() {
         tally.reused,
         tally.stolen,
         tally.queued,
+        tally.limited,
     ];
     let is_whole = env("RINGWAY_SIM_SEED").is_none();
     assert!(!is_whole || met.iter().all(|count| *count > 0), "not everything is met: {tally:?}");

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) profile: Profile,
     pub(crate) network: SimOptions,
     pub(crate) shards: usize,
+    /// Most client connections at a time, over all shards.
+    pub(crate) connections_max: u32,
     pub(crate) settings: Settings,
     pub(crate) clients: Vec<ClientPlan>,
     /// Committed at these times after the start.
@@ -90,6 +92,11 @@ impl Plan {
             profile,
             network: network(random, profile),
             shards: random.pick(&[1, 1, 2, 3]),
+            connections_max: if profile.is_calm() {
+                1000
+            } else {
+                random.pick(&[1000, 1000, 2, 5])
+            },
             settings,
             clients,
             reloads,

@@ -1,6 +1,8 @@
-//! A small seeded generator (splitmix64), and the bytes of bodies.
+//! A small seeded generator, and the bytes of bodies.
 
 use std::time::Duration;
+
+use ringway::base::random;
 
 /// Pseudo-random numbers: the only chance in a plan.
 #[derive(Debug, Clone)]
@@ -13,11 +15,9 @@ impl Random {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let (state, number) = random::step(self.0);
+        self.0 = state;
+        number
     }
 
     /// Below `bound`, which isn't 0.
@@ -53,7 +53,8 @@ impl Random {
             2..10 => self.within(1, 300),
             10..16 => self.within(300, 20_000),
             16..19 => self.within(16_000, 70_000),
-            _ => self.within(60_000, 180_000),
+            19 if self.percent(90) => self.within(60_000, 180_000),
+            _ => self.within(180_000, 700_000),
         }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) retry_on: &'static str,
     pub(crate) total_ms: Option<u32>,
     pub(crate) has_filters: bool,
+    /// Requests that a rate limit lets through, over all shards and reloads.
+    pub(crate) rate: Option<u32>,
     /// Whether timeouts are short enough to be met.
     pub(crate) is_hasty: bool,
 }
@@ -57,6 +59,7 @@ pub(crate) fn draw(random: &mut Random, profile: Profile) -> Settings {
         ]),
         total_ms: if is_calm { None } else { random.pick(&[None, None, Some(500)]) },
         has_filters: random.percent(40),
+        rate: if is_calm { None } else { random.pick(&[None, None, None, Some(5)]) },
         is_hasty: !is_calm && random.percent(60),
     }
 }
@@ -67,6 +70,8 @@ pub(crate) fn change(random: &mut Random, profile: Profile, before: &Settings) -
         return before.clone();
     }
     let mut next = draw(random, profile);
+    // Another rate would be another limit.
+    next.rate = before.rate;
     if random.percent(50) {
         next.endpoints.clone_from(&before.endpoints);
     }
@@ -116,9 +121,15 @@ retry = {{ attempts = {}, on = [{}], budget = 1.0 }}
             self.retries,
             self.retry_on,
         );
-        if self.has_filters {
-            writeln!(text, "filters = [\"id\", \"edit\"]").unwrap();
+        let mut filters = if self.has_filters { vec!["'id'", "'edit'"] } else { Vec::new() };
+        if let Some(rate) = self.rate {
+            filters.push("'rate'");
+            let table = format!(
+                "[filter.rate]\ntype = 'rate_limit'\nrate = '{rate}/h'\nburst = {rate}\n\n[[route]]"
+            );
+            text = text.replacen("[[route]]", &table, 1);
         }
+        writeln!(text, "filters = [{}]", filters.join(", ")).unwrap();
         text
     }
 }

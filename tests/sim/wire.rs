@@ -120,6 +120,11 @@ impl Reader {
         }
     }
 
+    /// Bytes that are here and that no message has taken.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Whether bytes are here that no message has taken.
     pub(crate) fn has_more(&self) -> bool {
         !self.buffer.is_empty()

@@ -12,7 +12,7 @@ use std::{
 
 use ringway::{
     config,
-    proxy::{Error, Pipeline, Shard, Snapshot, stats::ShardStats},
+    proxy::{ConnectionLimit, Error, Pipeline, Shard, Snapshot, stats::ShardStats},
     runtime::{self, ListenOptions, Runtime, SimReport, TcpListener, now, sleep, spawn, usage},
     server::{Listening, ShardScope, Steward},
     upstream::{self, Endpoint, Pools},
@@ -77,6 +77,7 @@ struct World {
     snapshot: Arc<Snapshot>,
     /// Of all snapshots there were.
     endpoints: Vec<Arc<Endpoint>>,
+    limit: Arc<ConnectionLimit>,
     connections_max: Option<u32>,
     idle_max: u32,
     before: runtime::Usage,
@@ -100,8 +101,11 @@ impl World {
             })
             .collect();
         let shared = Arc::default();
-        let stewards =
-            shards.iter().map(|shard| Steward::new(shard, &shared, make as Make)).collect();
+        let limit = ConnectionLimit::new(plan.connections_max);
+        let stewards = shards
+            .iter()
+            .map(|shard| Steward::new(shard, &shared, make as Make).limit(Arc::clone(&limit)));
+        let stewards = stewards.collect();
         let snapshot = snapshot(&plan.settings, plan.shards, None);
         let mut world = Self {
             ledger: Rc::clone(ledger),
@@ -110,6 +114,7 @@ impl World {
             stewards,
             snapshot: Arc::clone(&snapshot),
             endpoints: Vec::new(),
+            limit,
             connections_max: Some(0),
             idle_max: 0,
             before: usage(),
@@ -181,6 +186,10 @@ impl World {
     }
 
     fn check_limits(&self) {
+        let open: usize = self.shards.iter().map(|shard| shard.connections()).sum();
+        if open > self.ledger.plan.connections_max as usize {
+            self.ledger.violate(format!("{open} client connections are open"));
+        }
         for endpoint in &self.endpoints {
             let (address, connections) = (endpoint.address, endpoint.connections());
             if self.connections_max.is_some_and(|most| connections > most) {
@@ -211,6 +220,9 @@ impl World {
                     "shard {id}: {open} connections are registered, {counted} counted, {tunnels} tunnels"
                 ));
             }
+        }
+        if self.limit.open() != 0 {
+            self.ledger.violate(format!("{} places are taken for ever", self.limit.open()));
         }
         for endpoint in &self.endpoints {
             let (connections, idle) = (endpoint.connections(), endpoint.totals().idle);

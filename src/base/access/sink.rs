@@ -23,6 +23,7 @@ use crate::base::{
         ring::{RING_BYTES, Ring},
     },
     metrics::Counter,
+    random,
 };
 
 /// A queue holding more than this wakes the writer before its time.
@@ -105,12 +106,10 @@ impl AccessSink {
         if share >= 1.0 {
             return true;
         }
-        // SplitMix64; its top 53 bits as a number in [0, 1).
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let (state, number) = random::step(self.random.get());
         self.random.set(state);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
+        // The top 53 bits as a number in [0, 1).
+        let unit = (number >> 11) as f64 / (1_u64 << 53) as f64;
         unit < share
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::listener::{
-    Alpn, ErrorFormat, Forwarded, ListenerConfig, ListenerLimits, Protocol,
+    Alpn, ErrorFormat, Forwarded, HEADERS_MAX, ListenerConfig, ListenerLimits, Protocol,
 };
 
 use super::text::{cidr, listen_address};
@@ -92,15 +92,19 @@ fn limits(fields: &Fields<'_>) -> ListenerLimits {
     let default = ListenerLimits::default();
     let headers = fields
         .value("headers")
-        .and_then(|value| value.size(1 << 10..=1 << 20))
+        .and_then(|value| value.size(1 << 10..=u64::from(HEADERS_MAX)))
         .and_then(|size| u32::try_from(size).ok());
     let body = fields
         .value("body")
         .and_then(|value| value.unless("unlimited", |value| value.size(0..=1 << 50)));
+    let min_rate = fields
+        .value("min_rate")
+        .and_then(|value| value.unless("off", |value| value.byte_rate(1..=1 << 30)));
     ListenerLimits {
         header_timeout: fields.duration("header_timeout", TIMES, default.header_timeout),
         body_timeout: fields.duration("body_timeout", TIMES, default.body_timeout),
         write_timeout: fields.duration("write_timeout", TIMES, default.write_timeout),
+        min_rate: min_rate.unwrap_or(default.min_rate),
         idle: fields.duration("idle", TIMES, default.idle),
         headers: headers.unwrap_or(default.headers),
         body: body.unwrap_or(default.body),
@@ -130,6 +134,7 @@ const LIMITS: Schema = Schema {
         "header_timeout",
         "body_timeout",
         "write_timeout",
+        "min_rate",
         "idle",
         "headers",
         "body",

@@ -6,7 +6,7 @@ use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::raw::quoted;
 use crate::config::route::RouteMatch;
 
-use super::text::header_value;
+use super::text::{header_value, is_normal_path};
 
 /// Reads the table.
 pub(super) fn matches(fields: &Fields<'_>) -> RouteMatch {
@@ -94,6 +94,9 @@ fn path(value: &Value<'_>) -> Option<PathPattern> {
     }
     if text.len() > PATH_MAX || !text.starts_with('/') {
         return value.expected(what);
+    }
+    if !is_normal_path(value, text) {
+        return None;
     }
     let (before, has_rest) = match text.strip_suffix("/*") {
         Some(before) => (before, true),

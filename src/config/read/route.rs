@@ -11,7 +11,7 @@ use crate::config::template::{Piece, Template, Variable};
 
 use super::headers::{Way, edits};
 use super::matches::{MATCH, matches};
-use super::text::{header_name, header_value, is_path_text};
+use super::text::{header_name, header_value, is_normal_path, is_path_text};
 use super::{NAME_RULE, TIMES, resolve, template};
 
 pub(super) const SCHEMAS: [&Schema; 10] = [
@@ -221,6 +221,9 @@ fn strip_prefix(value: &Value<'_>, matches: &RouteMatch) -> Option<String> {
     let text = value.text(what)?;
     if !is_path_text(text) || text.contains(['*', '?']) || text.len() > BODY_MAX {
         return value.expected(what);
+    }
+    if !is_normal_path(value, text) {
+        return None;
     }
     if text.ends_with('/') {
         value.problem("ends in `/`; a prefix ends where a segment ends, such as `/v1`");

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::cidr::Cidr;
 use crate::base::name::is_token;
+use crate::base::path::normalized_path;
 use crate::config::fields::Value;
 use crate::config::place::Place;
 use crate::config::raw::quoted;
@@ -65,6 +66,20 @@ pub(super) fn is_field_value(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() && c != '\t')
         && !text.starts_with(is_blank)
         && !text.ends_with(is_blank)
+}
+
+/// Whether a path is as requests have it when they are matched; else the problem is noted.
+pub(super) fn is_normal_path(value: &Value<'_>, text: &str) -> bool {
+    let mut scratch = String::new();
+    match normalized_path(text, &mut scratch) {
+        Ok(normal) if normal == text => return true,
+        Ok(normal) => value.problem(format!(
+            "never matches: paths are brought into normal form first; write {}",
+            quoted(normal)
+        )),
+        Err(error) => value.problem(format!("never matches: {}", error.reason())),
+    }
+    false
 }
 
 /// Whether `text` can stand in a request line as path and query.

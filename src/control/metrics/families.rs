@@ -297,11 +297,12 @@ fn shards(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
         shards.iter().enumerate().map(|(i, s)| (name(i), s.busy.as_secs_f64())),
     )?;
     type Read = fn(&ShardView) -> u64;
-    let counters: [(&str, &str, Read); 7] = [
+    let counters: [(&str, &str, Read); 8] = [
         ("shard_turns", "Turns of the event loop.", |s| s.turns),
         ("shard_requests", "Requests whose head was complete.", |s| s.requests),
         ("shard_requests_malformed", "Requests refused before any route.", |s| s.bad_requests),
         ("shard_client_timeouts", "Clients that stalled.", |s| s.client_timeouts),
+        ("shard_slow_clients", "Clients below the least speed.", |s| s.slow_clients),
         ("shard_client_aborts", "Clients that left before the response's end.", |s| {
             s.client_aborts
         }),

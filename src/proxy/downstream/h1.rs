@@ -20,7 +20,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -35,10 +35,12 @@ use crate::{
         http::{self, Framing, Method, RequestHead, Version},
     },
     proxy::{
-        Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request, Response,
-        Versions,
+        Arriving, Body, Connection, Doors, Error, Handler, ListenerRules, Observe, Pooled, Request,
+        Response, Versions,
+        admit::Inside,
         body::{Chunk, Kind},
         connection::Watch,
+        deadline,
         observe::Summary,
         recycle,
         request::Arrival,
@@ -67,6 +69,8 @@ pub struct Current<H> {
     pub listener: Rc<ListenerRules>,
     /// Is told of each exchange's end.
     pub observer: Rc<dyn Observe>,
+    /// Decide over its connections.
+    pub doors: Doors,
     /// Counts its connections.
     pub counters: Arc<PerShard<ListenerCounters>>,
 }
@@ -101,22 +105,40 @@ impl<H: Handler + 'static> Service<H> {
     /// Serves one connection to its end.
     pub async fn serve(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
         let rules = Rc::clone(&self.current.borrow().listener);
-        let Some(stream) = handshake::prepare(tcp, &rules) else { return };
-        let connection = Rc::new(Connection::new(stream, client, Rc::clone(&self.shard)));
-        let Some(_registered) = self.shard.enter(&connection) else {
+        let Some(_inside) = self.admit(&tcp, client, &rules) else {
+            tcp.reset_on_close();
             self.count(|counters| counters.refused.increment());
-            connection.stream.reset_on_close();
             return;
         };
-        self.count(|counters| counters.accepted.increment());
-        self.count(|counters| counters.open.add(1));
+        let Some(stream) = handshake::prepare(tcp, &rules) else { return };
+        let connection = Rc::new(Connection::new(stream, client, Rc::clone(&self.shard)));
+        let _registered = self.shard.enter(&connection);
+        // Kept: when the listener is renamed meanwhile, its counters are others.
+        let counters = Arc::clone(&self.current.borrow().counters);
+        let counters = counters.shard(self.shard.id());
+        if let Some(counters) = counters {
+            counters.accepted.increment();
+            counters.open.add(1);
+        }
         if rules.is_secure {
             self.serve_secure(connection, rules).await;
         } else {
             drop(rules);
             self.run(connection).await;
         }
-        self.count(|counters| counters.open.add(-1));
+        if let Some(counters) = counters {
+            counters.open.add(-1);
+        }
+    }
+
+    fn admit(
+        &self,
+        stream: &TcpStream,
+        client: SocketAddr,
+        rules: &ListenerRules,
+    ) -> Option<Inside> {
+        let doors = Rc::clone(&self.current.borrow().doors);
+        Inside::enter(doors, &Arriving { client, listener: rules.name(), stream })
     }
 
     async fn serve_secure(self: &Rc<Self>, connection: Rc<Connection>, rules: Rc<ListenerRules>) {
@@ -170,8 +192,14 @@ impl<H: Handler + 'static> Service<H> {
 
     /// Waits for a request's first bytes; none when the connection is over.
     async fn idle(&self, connection: &Connection) -> Option<Chunk> {
+        // Some clients send an empty line behind a body. It begins no request: the connection is
+        // idle as before, but only once.
+        let mut may_skip = connection.has_served();
         if let Some(kept) = connection.take_kept() {
-            return Some(kept);
+            if !may_skip || *kept != *EMPTY_LINE {
+                return Some(kept);
+            }
+            may_skip = false;
         }
         let (idle, header_timeout) = {
             let listener = &self.current.borrow().listener;
@@ -184,8 +212,14 @@ impl<H: Handler + 'static> Service<H> {
             // Established before the listener closed: its first request is answered.
             (true, false) => header_timeout,
         };
-        let received = connection.receive_within(idle, "idle").await;
-        received.ok().filter(|chunk| !chunk.is_empty())
+        loop {
+            let received = connection.receive_within(idle, "idle").await;
+            let chunk = received.ok().filter(|chunk| !chunk.is_empty())?;
+            if !may_skip || *chunk != *EMPTY_LINE {
+                return Some(chunk);
+            }
+            may_skip = false;
+        }
     }
 
     /// Whether connections are to end with what they carry now.
@@ -296,6 +330,7 @@ async fn respond<H: Handler>(
         })
         .await
     };
+    let mut deadline = req.trace.deadline;
     let mut response = match result {
         Ok(response) => response,
         Err(error @ Error::ClientClosed) => return Err(error),
@@ -304,19 +339,26 @@ async fn respond<H: Handler>(
                 // What is ambiguous may have been meant to hide what comes behind it.
                 framed.keeps_alive = false;
             }
+            // It may be what failed; a page has the listener's limits.
+            deadline = None;
             failure_page(connection, req, &error)
         }
     };
-    let mut upload = response.upload.take();
-    let result = if upload.is_none() && req.trace.deadline.is_none() {
+    // A filter may have put the body into another response.
+    let upload = response.upload.take().or_else(|| response.body.upload().cloned());
+    response.has_upload = upload.is_some();
+    let result = if upload.is_none() && deadline.is_none() {
         write::response(connection, req, &mut response, framed).await
     } else {
         // Pooled: the usual response needs no room for the rare one's state.
-        PooledFuture::new(write_within(connection, req, &mut response, &mut upload, framed)).await
+        let within = Within { upload: upload.as_ref(), deadline };
+        PooledFuture::new(within.write(connection, req, &mut response, framed)).await
     };
     match result {
         Err(error) if framed.status == 0 && !matches!(error, Error::ClientClosed) => {
-            drop(upload);
+            if let Some(upload) = upload {
+                upload.abort();
+            }
             let mut page = failure_page(connection, req, &error);
             PooledFuture::new(write::response(connection, req, &mut page, framed)).await
         }
@@ -324,22 +366,29 @@ async fn respond<H: Handler>(
     }
 }
 
-/// Writes a response within the whole exchange's deadline, with the rest of the request's body on
-/// its way beside it.
-async fn write_within(
-    connection: &Rc<Connection>,
-    req: &Request,
-    response: &mut Response,
-    upload: &mut Option<Upload>,
-    framed: &mut Framed,
-) -> Result<(), Error> {
-    let write = upload::beside(upload, write::response(connection, req, response, framed));
-    let Some(deadline) = req.trace.deadline else { return write.await.flatten() };
-    let timer = runtime::Timer::new();
-    timer.set(deadline);
-    match timer.guard(write).await {
-        Ok(result) => result.flatten(),
-        Err(runtime::Expired) => Err(Error::UpstreamTimeout { phase: "the whole exchange" }),
+/// What the writing of a response is bounded by, and goes on beside.
+struct Within<'a> {
+    /// The rest of the request's body.
+    upload: Option<&'a Upload>,
+    /// The whole exchange's.
+    deadline: Option<Instant>,
+}
+
+impl Within<'_> {
+    async fn write(
+        &self,
+        connection: &Rc<Connection>,
+        req: &Request,
+        response: &mut Response,
+        framed: &mut Framed,
+    ) -> Result<(), Error> {
+        let write = write::response(connection, req, response, framed);
+        let write = upload::beside(self.upload, write);
+        let Some(deadline) = self.deadline else { return write.await.flatten() };
+        match deadline::until(deadline, &req.arrival.downstream, write).await {
+            Ok(result) => result.flatten(),
+            Err(late) => Err(late.error("sending the response body")),
+        }
     }
 }
 
@@ -413,9 +462,9 @@ fn body_of(
                 Ok(Kind::Whole(rest).into())
             }
             None if length == 0 => Ok(Body::from("")),
-            rest => Ok(wire(connection, listener, framing, rest)),
+            rest => Ok(wire(connection, listener, head, framing, rest)),
         },
-        Framing::Chunked => Ok(wire(connection, listener, framing, rest)),
+        Framing::Chunked => Ok(wire(connection, listener, head, framing, rest)),
         _ => {
             connection.end_request(rest);
             Ok(Body::empty())
@@ -426,12 +475,14 @@ fn body_of(
 fn wire(
     connection: &Rc<Connection>,
     listener: &ListenerRules,
+    head: &RequestHead,
     framing: Framing,
     rest: Option<Chunk>,
 ) -> Body {
+    // A client whose body has begun doesn't wait (RFC 9110 §10.1.1).
+    connection.wants_continue.set(rest.is_none() && h1::expects_continue(head));
     let connection = Rc::clone(connection);
-    let body =
-        WireBody::of_request(connection, framing, rest, listener.body_max, listener.body_timeout);
+    let body = WireBody::of_request(connection, framing, rest, listener);
     Kind::Wire(Box::new(body)).into()
 }
 
@@ -495,6 +546,8 @@ pub(super) async fn linger(connection: Rc<Connection>) {
     }
 }
 
+/// What may lie between a body and the next request (RFC 9112 §2.2).
+const EMPTY_LINE: &[u8] = b"\r\n";
 /// How long, and for how many bytes, a closed connection is still read.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;

@@ -14,12 +14,14 @@ use std::{pin::pin, rc::Rc, time::Duration};
 use super::{Downstream, h1::Service, write_h2};
 use crate::{
     protocol::{
+        h1,
         h2::{self, ErrorCode, Limits, ResetCause, Violation},
         http::{self, Framing, Method, RequestHead},
     },
     proxy::{
         Body, Connection, Error, Handler, ListenerRules, Request, Response,
         body::{Chunk, Kind},
+        deadline,
         h2::{Ended, H2Body, Handle, NewRequest, Role, Session, Source, drive},
         observe::{Summary, Traffic},
         recycle,
@@ -190,7 +192,9 @@ fn admit(
         _ => {}
     }
     let source = Source::Request(Rc::clone(handle));
-    let mut body = H2Body::new(source, framing, listener.body_max, listener.body_timeout);
+    handle.wants_continue.set(h1::expects_continue(head));
+    let body = H2Body::new(source, framing, listener.body_max, listener.body_timeout);
+    let mut body = body.paced(listener.min_rate);
     Ok(match body.take_whole()? {
         Some(whole) => Kind::Whole(whole).into(),
         None => Kind::H2(Box::new(body)).into(),
@@ -209,33 +213,36 @@ async fn respond<H: Handler>(
         None => handler.handle(req).await,
         Some(error) => Err(error),
     };
+    let mut deadline = req.trace.deadline;
     let mut response = match result {
         Ok(response) => response,
         Err(error @ Error::ClientClosed) => return Err(error),
-        Err(error) => failure_page(req, &error),
+        Err(error) => {
+            // It may be what failed; a page has the listener's limits.
+            deadline = None;
+            failure_page(req, &error)
+        }
     };
-    let mut upload = response.upload.take();
-    let deadline = req.trace.deadline;
+    // A filter may have put the body into another response.
+    let upload = response.upload.take().or_else(|| response.body.upload().cloned());
     let result = {
         let write = pin!(write_h2::response(handle, req, response, status));
         match deadline {
-            None => upload::beside(&mut upload, write).await.flatten(),
+            None => upload::beside(upload.as_ref(), write).await.flatten(),
             Some(deadline) => {
-                let timer = runtime::Timer::new();
-                timer.set(deadline);
-                let whole = PooledFuture::new(upload::beside(&mut upload, write));
-                match timer.guard(whole).await {
+                let whole = PooledFuture::new(upload::beside(upload.as_ref(), write));
+                match deadline::until(deadline, &req.arrival.downstream, whole).await {
                     Ok(result) => result.flatten(),
-                    Err(runtime::Expired) => {
-                        Err(Error::UpstreamTimeout { phase: "the whole exchange" })
-                    }
+                    Err(late) => Err(late.error("sending the response body")),
                 }
             }
         }
     };
     match result {
         Err(error) if *status == 0 && !matches!(error, Error::ClientClosed) => {
-            drop(upload);
+            if let Some(upload) = upload {
+                upload.abort();
+            }
             let page = failure_page(req, &error);
             PooledFuture::new(write_h2::response(handle, req, page, status)).await
         }
@@ -253,7 +260,9 @@ fn failure_page(req: &mut Request, error: &Error) -> Response {
 /// What a client is told when its response breaks off.
 fn reset_code(error: &Error) -> ErrorCode {
     match error {
-        Error::ClientTimeout { .. } | Error::ClientClosed => ErrorCode::Cancel,
+        Error::ClientTimeout { .. } | Error::ClientTooSlow { .. } | Error::ClientClosed => {
+            ErrorCode::Cancel
+        }
         Error::BadRequestBody(_) => ErrorCode::Protocol,
         _ => ErrorCode::Internal,
     }

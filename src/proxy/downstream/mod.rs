@@ -9,4 +9,4 @@ mod write;
 mod write_h2;
 
 pub(in crate::proxy) use error_page::error_page;
-pub(in crate::proxy) use side::Downstream;
+pub(in crate::proxy) use side::{Downstream, go_on};

@@ -9,8 +9,11 @@ use crate::{
         h2::EndStream,
         http::{Framing, ResponseHead, Status, Version},
     },
-    proxy::{Connection, Error, ListenerRules, Pooled, Scheme, h2::Stream, recycle, shard::Shard},
-    runtime::{SendBuf, Timer},
+    proxy::{
+        Connection, Error, ListenerRules, Pooled, Scheme, deadline::Late, h2::Stream, recycle,
+        shard::Shard,
+    },
+    runtime::Timer,
 };
 
 /// The client's end of an exchange.
@@ -68,30 +71,49 @@ impl Downstream {
                 let mut bytes = recycle::take_bytes();
                 let fate = ConnectionHeader::Implied;
                 h1::encode_response(head, Framing::None, fate, None, &mut bytes);
-                connection.send(bytes, listener).await.map(drop)
+                let sent = connection.send(bytes, listener).await;
+                connection.watch();
+                sent.map(drop)
             }
             Self::H1(_) => Ok(()),
             Self::H2(_, stream) => interim(stream, head),
         }
     }
 
-    /// Tells a client that waits for it to send its body (RFC 9110 §10.1.1).
+    /// Whom the exchange waits for, if it is the client.
+    pub(in crate::proxy) fn late(&self) -> Late {
+        match self {
+            Self::H1(connection) => connection.late(),
+            Self::H2(_, stream) => stream.late(),
+        }
+    }
+
+    /// Whether the client waits for `100 Continue`, and nobody has told it yet.
+    pub(in crate::proxy) fn wants_continue(&self) -> bool {
+        match self {
+            Self::H1(connection) => connection.wants_continue.get(),
+            Self::H2(_, stream) => stream.wants_continue.get(),
+        }
+    }
+
+    /// Tells a client that waits for it to send its body (RFC 9110 §10.1.1), once.
     ///
     /// # Errors
     /// The client has gone, or takes nothing.
     pub(in crate::proxy) async fn go_on(&self, listener: &ListenerRules) -> Result<(), Error> {
         match self {
-            Self::H1(connection) => {
-                let go_on = SendBuf::Static(b"HTTP/1.1 100 Continue\r\n\r\n");
-                connection.send(go_on, listener).await.map(drop)
-            }
-            Self::H2(_, stream) => {
-                let mut head = Pooled::<ResponseHead>::take();
-                head.status = Status::CONTINUE;
-                interim(stream, &head)
-            }
+            Self::H1(connection) => connection.invite(listener.write_timeout).await,
+            Self::H2(_, stream) if stream.wants_continue.replace(false) => go_on(stream),
+            Self::H2(..) => Ok(()),
         }
     }
+}
+
+/// Tells the client of a stream to send its body.
+pub(in crate::proxy) fn go_on(stream: &Stream) -> Result<(), Error> {
+    let mut head = Pooled::<ResponseHead>::take();
+    head.status = Status::CONTINUE;
+    interim(stream, &head)
 }
 
 /// An interim response on a stream; one that is over needs none.

@@ -14,8 +14,8 @@ use crate::{
     proxy::{
         Body, Connection, Error, ListenerRules, Request, Response,
         body::Kind,
-        connection::SendError,
         outgoing::{encode_chunk, stream_body},
+        pace::Pace,
         recycle,
         relay::{RelayError, Sink},
         tunnel,
@@ -76,6 +76,8 @@ fn begin(
     framed: &mut Framed,
     out: &mut Vec<u8>,
 ) -> Result<Rest, Error> {
+    // A `100 Continue` behind a final response would be the next one's beginning.
+    connection.wants_continue.set(false);
     let framing = framing(req, response);
     let is_tunnel = matches!(response.body.kind, Kind::Tunnel(_));
     // Behind a CONNECT come the tunnel's bytes, whether it was opened or not.
@@ -149,18 +151,15 @@ async fn stream(
         stream: &connection.stream,
         timer: &connection.timer,
         limit: listener.write_timeout,
+        pace: Pace::new(listener.min_rate, listener.write_timeout),
+        awaits: &connection.awaits_room,
+        sent: &connection.sent,
     };
     let sent = PooledFuture::new(stream_body(body, &sink, framing)).await;
     match sent {
-        Ok(length) => {
-            connection.sent.set(connection.sent.get() + length);
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         Err(RelayError::From(error)) => Err(error),
-        Err(RelayError::To(SendError::Closed)) => Err(Error::ClientClosed),
-        Err(RelayError::To(SendError::Stalled)) => {
-            Err(Error::ClientTimeout { phase: "taking the response" })
-        }
+        Err(RelayError::To(error)) => Err(error.of_client()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         Body, Error, Request, Response,
         body::Kind,
         h2::{BodyFailure, Stream, WriteError, is_over, next_buffered, send_body},
+        pace::Pace,
     },
 };
 
@@ -45,8 +46,10 @@ pub(super) async fn response(
     if end == EndStream::Yes {
         return Ok(());
     }
-    let limit = req.arrival.listener.write_timeout;
-    match send_body(stream, response.body, first, framing, limit).await {
+    let listener = &req.arrival.listener;
+    let limit = listener.write_timeout;
+    let pace = Pace::new(listener.min_rate, limit);
+    match send_body(stream, response.body, first, framing, (limit, &pace)).await {
         Ok(()) => Ok(()),
         Err(BodyFailure::From(error)) => Err(error),
         Err(BodyFailure::To(error)) => Err(failure(error)),
@@ -61,6 +64,8 @@ fn head(
     end: EndStream,
     status: &mut u16,
 ) -> Result<(), Error> {
+    // A `100 Continue` has no place behind a final response.
+    stream.wants_continue.set(false);
     let date = req.arrival.downstream.shard().date();
     let sent = stream.send_response(response.head(), framing, Some(&date), end);
     sent.map_err(failure)?;
@@ -72,6 +77,7 @@ fn failure(error: WriteError) -> Error {
     match error {
         WriteError::Gone(_) => Error::ClientClosed,
         WriteError::Stalled => Error::ClientTimeout { phase: "taking the response" },
+        WriteError::Slow => Error::ClientTooSlow { phase: "taking the response" },
         WriteError::Refused(error) => Error::Internal(format!("response not sent: {error}")),
     }
 }

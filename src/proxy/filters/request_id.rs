@@ -2,7 +2,7 @@
 
 use crate::{
     config::IdTrust,
-    proxy::{Error, Filter, Handler, Request, Response},
+    proxy::{Error, Filter, Handler, Request, Response, forwarded::remove_lookalikes},
 };
 
 /// Sets the id header on the request and on its response.
@@ -29,6 +29,7 @@ impl Default for RequestIdFilter {
 
 impl Filter for RequestIdFilter {
     async fn filter(&self, req: &mut Request, next: &impl Handler) -> Result<Response, Error> {
+        remove_lookalikes(&mut req.headers, &[&self.header]);
         let is_kept = self.trust == IdTrust::TrustedProxies
             && req.is_from_trusted_proxy()
             && req.headers.get(&self.header).is_some_and(is_sane);
@@ -38,16 +39,34 @@ impl Filter for RequestIdFilter {
             if let Ok(text) = std::str::from_utf8(&id) {
                 req.keep_id(text);
             }
-            let mut res = next.handle(req).await?;
-            res.headers.set(&self.header, &id)?;
+            let result = self.answer(req, next, &id).await;
             crate::proxy::recycle::give_bytes(id);
-            return Ok(res);
+            return result;
         }
         let id = req.id().text();
         req.headers.set(&self.header, id.as_bytes())?;
-        let mut res = next.handle(req).await?;
-        res.headers.set(&self.header, id.as_bytes())?;
-        Ok(res)
+        self.answer(req, next, id.as_bytes()).await
+    }
+}
+
+impl RequestIdFilter {
+    /// What `next` answers, with the id; an error page gets it where it is made.
+    async fn answer(
+        &self,
+        req: &mut Request,
+        next: &impl Handler,
+        id: &[u8],
+    ) -> Result<Response, Error> {
+        match next.handle(req).await {
+            Ok(mut res) => {
+                res.headers.set(&self.header, id)?;
+                Ok(res)
+            }
+            Err(error) => {
+                req.name_id_field(&self.header);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -8,13 +8,21 @@ use std::{rc::Rc, time::Duration};
 
 use super::stream::{Gone, Handle, Stream};
 use crate::{
+    base::units::ByteRate,
     protocol::{
         h1::BodyError,
         h2::{ErrorCode, ResetCause, Violation},
         http::{Framing, Headers},
     },
-    proxy::{Error, body::Chunk},
-    runtime::Expired,
+    proxy::{
+        Error,
+        body::Chunk,
+        connection::Waiting,
+        downstream::go_on,
+        pace::Pace,
+        upload::{Progress, Upload, beside},
+    },
+    runtime::{self, Expired},
     upstream::InFlight,
 };
 
@@ -29,6 +37,10 @@ pub(in crate::proxy) struct H2Body {
     received: u64,
     /// Longest pause between two pieces.
     idle: Duration,
+    /// The client's time, where it is the sender.
+    pace: Pace,
+    /// The rest of the request's body, still on its way while this response's comes.
+    upload: Option<Upload>,
     trailers: Option<Headers>,
     is_ended: bool,
 }
@@ -68,7 +80,34 @@ impl H2Body {
             Framing::None | Framing::Described(_) => Some(0),
             Framing::Chunked | Framing::UntilClose => None,
         };
-        Self { source, remaining, limit, received: 0, idle, trailers: None, is_ended: false }
+        Self {
+            source,
+            remaining,
+            limit,
+            received: 0,
+            idle,
+            pace: Pace::off(),
+            upload: None,
+            trailers: None,
+            is_ended: false,
+        }
+    }
+
+    /// The client must send it at `rate`.
+    pub(in crate::proxy) fn paced(mut self, rate: Option<ByteRate>) -> Self {
+        self.pace = Pace::new(rate, self.idle);
+        self
+    }
+
+    /// Whoever reads it drives `upload` on, too.
+    pub(in crate::proxy) fn beside(mut self, upload: Option<&Upload>) -> Self {
+        self.upload = upload.cloned();
+        self
+    }
+
+    /// The rest of the request's body, if it is still on its way.
+    pub(in crate::proxy) fn upload(&self) -> Option<&Upload> {
+        self.upload.as_ref().filter(|upload| upload.progress() == Progress::Running)
     }
 
     /// Bytes to come, when the head said so.
@@ -125,10 +164,37 @@ impl H2Body {
             if self.is_ended {
                 return Ok(None);
             }
-            let stream = self.source.stream();
+            match &self.source {
+                Source::Request(stream) => self.await_client(stream).await?,
+                Source::Response { handle, .. } => self.await_upstream(handle).await?,
+            }
+        }
+    }
+
+    async fn await_client(&self, stream: &Stream) -> Result<(), Error> {
+        // Whoever reads first is who wants the body.
+        if stream.wants_continue.replace(false) {
+            go_on(stream)?;
+        }
+        let _waiting = Waiting::begin(&stream.awaits_body);
+        let (began, before) = (runtime::now(), stream.received.get());
+        stream.timer.set_after(self.pace.limit(self.idle));
+        let result = stream.timer.guard(stream.until_readable()).await;
+        let moved = stream.received.get().saturating_sub(before);
+        self.pace.note(runtime::now().saturating_duration_since(began), moved);
+        result.map_err(|Expired| self.stalled())
+    }
+
+    async fn await_upstream(&self, stream: &Stream) -> Result<(), Error> {
+        loop {
             stream.timer.set_after(self.idle);
-            if let Err(Expired) = stream.timer.guard(stream.until_readable()).await {
-                return Err(self.stalled());
+            let readable = beside(self.upload.as_ref(), stream.until_readable());
+            match stream.timer.guard(readable).await {
+                Ok(result) => return result.map(drop),
+                // It may have nothing to say before the request is whole; the upload has limits
+                // of its own.
+                Err(Expired) if self.upload().is_some() => {}
+                Err(Expired) => return Err(self.stalled()),
             }
         }
     }
@@ -153,6 +219,9 @@ impl H2Body {
 
     fn stalled(&self) -> Error {
         match &self.source {
+            Source::Request(_) if self.pace.is_over() => {
+                Error::ClientTooSlow { phase: "sending the request body" }
+            }
             Source::Request(_) => Error::ClientTimeout { phase: "sending the request body" },
             Source::Response { handle, .. } => {
                 handle.blame(ErrorCode::Cancel);

@@ -25,6 +25,7 @@ use crate::{
     proxy::{
         body::Chunk,
         connection::{SendError, send_within},
+        pace::Pace,
         recycle::{self, Pooled},
     },
     runtime::{self, Either, Expired, SendBuf, Timer, race},
@@ -168,11 +169,12 @@ async fn write(session: &Rc<Session>, role: &impl Role) -> Ended {
         let mut output = recycle::take_bytes();
         session.take_output(&mut output, role);
         let sending = SendBuf::Vec(output);
-        match send_within(session.link.stream(), sending, &timer, role.write_timeout()).await {
+        let limit = role.write_timeout();
+        match send_within(session.link.stream(), sending, &timer, limit, &Pace::off()).await {
             Ok(SendBuf::Vec(output)) => recycle::give_bytes(output),
             Ok(_) => {}
             Err((SendError::Closed, _)) => return Ended::Closed,
-            Err((SendError::Stalled, _)) => return Ended::Stalled,
+            Err((SendError::Stalled | SendError::Slow, _)) => return Ended::Stalled,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         Body, Error,
         body::{Chunk, Kind},
         outgoing::wrong_length,
+        pace::Pace,
     },
 };
 use std::time::Duration;
@@ -21,13 +22,13 @@ pub(in crate::proxy) enum BodyFailure {
 }
 
 /// Sends the whole of `body` on `stream`, `chunk` before it. The receiver must make room within
-/// `limit`, again and again. The last DATA carries the end wherever that is known in time.
+/// `limit`, again and again, and as fast as `pace` asks. The last DATA carries the end wherever that is known in time.
 pub(in crate::proxy) async fn send_body(
     stream: &Stream,
     mut body: Body,
     mut chunk: Option<Chunk>,
     framing: Framing,
-    limit: Duration,
+    (limit, pace): (Duration, &Pace),
 ) -> Result<(), BodyFailure> {
     let mut left = match framing {
         Framing::Length(length) => Some(length),
@@ -45,7 +46,7 @@ pub(in crate::proxy) async fn send_body(
         }
         let is_last = is_over(&body) && left.unwrap_or(0) == 0;
         let end = EndStream::when(is_last);
-        stream.send_data(&next, end, limit).await.map_err(BodyFailure::To)?;
+        stream.send_data(&next, end, limit, pace).await.map_err(BodyFailure::To)?;
         if is_last {
             return Ok(());
         }
@@ -55,7 +56,7 @@ pub(in crate::proxy) async fn send_body(
     }
     match body.trailers() {
         Some(trailers) => stream.send_trailers(trailers),
-        None => stream.send_data(&[], EndStream::Yes, limit).await,
+        None => stream.send_data(&[], EndStream::Yes, limit, pace).await,
     }
     .map_err(BodyFailure::To)
 }

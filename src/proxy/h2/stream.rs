@@ -24,9 +24,12 @@ use crate::{
     },
     proxy::{
         body::Chunk,
+        connection::Waiting,
+        deadline::Late,
+        pace::Pace,
         recycle::{self, Pooled},
     },
-    runtime::{Expired, Signal, Timer},
+    runtime::{self, Expired, Signal, Timer},
 };
 
 /// A stream that an exchange runs on.
@@ -43,6 +46,12 @@ pub(in crate::proxy) struct Stream {
     /// Bytes received and sent, heads included.
     pub(in crate::proxy) received: Cell<u64>,
     pub(in crate::proxy) sent: Cell<u64>,
+    /// The client waits for `100 Continue` before it sends its body.
+    pub(in crate::proxy) wants_continue: Cell<bool>,
+    /// A piece of the request's body is waited for.
+    pub(super) awaits_body: Cell<bool>,
+    /// The client is waited for to make room for a piece of the response.
+    awaits_room: Cell<bool>,
 }
 
 /// What has come and was not taken yet.
@@ -96,6 +105,8 @@ pub(in crate::proxy) enum WriteError {
     Gone(Gone),
     /// The other side took nothing for a whole timeout.
     Stalled,
+    /// It took something, but less than the least rate asks for.
+    Slow,
     /// The codec refuses.
     Refused(SendError),
 }
@@ -112,6 +123,9 @@ impl Stream {
             timer: Timer::new(),
             received: Cell::new(0),
             sent: Cell::new(0),
+            wants_continue: Cell::new(false),
+            awaits_body: Cell::new(false),
+            awaits_room: Cell::new(false),
         })
     }
 
@@ -273,8 +287,19 @@ impl Stream {
         self.write(|codec| codec.send_data(self.id, bytes, end))
     }
 
+    /// Whom the exchange waits for, if it is the client of this stream.
+    pub(in crate::proxy) fn late(&self) -> Late {
+        if self.awaits_room.get() {
+            Late::Taking
+        } else if self.awaits_body.get() {
+            Late::Sending
+        } else {
+            Late::Upstream
+        }
+    }
+
     /// Sends all of `bytes`; the other side must make room for some of it within `limit`, again
-    /// and again.
+    /// and again, and as fast as `pace` asks.
     ///
     /// *Cancel safety*: dropped midway, a part has been sent.
     pub(in crate::proxy) async fn send_data(
@@ -282,18 +307,26 @@ impl Stream {
         mut bytes: &[u8],
         end: EndStream,
         limit: Duration,
+        pace: &Pace,
     ) -> Result<(), WriteError> {
         loop {
             self.has_room.set(false);
             let taken = self.write(|codec| codec.send_data(self.id, bytes, end))?;
             bytes = bytes.get(taken..).unwrap_or_default();
             if bytes.is_empty() {
+                pace.note(Duration::ZERO, taken as u64);
                 return Ok(());
             }
-            self.timer.set_after(limit);
-            match self.timer.guard(self.until_writable()).await {
+            pace.note(Duration::ZERO, taken as u64);
+            let _waiting = Waiting::begin(&self.awaits_room);
+            let began = runtime::now();
+            self.timer.set_after(pace.limit(limit));
+            let made = self.timer.guard(self.until_writable()).await;
+            pace.note(runtime::now().saturating_duration_since(began), 0);
+            match made {
                 Ok(Some(gone)) => return Err(WriteError::Gone(gone)),
                 Ok(None) => {}
+                Err(Expired) if pace.is_over() => return Err(WriteError::Slow),
                 Err(Expired) => return Err(WriteError::Stalled),
             }
         }

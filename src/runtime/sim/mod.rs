@@ -316,6 +316,10 @@ impl Sim {
         self.net.socket(to)
     }
 
+    pub(crate) fn bytes_taken(&self, fd: RawFd) -> Option<u64> {
+        self.net.bytes_taken(fd)
+    }
+
     pub(crate) fn peer_addr(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
         self.net.peer_addr(fd)
     }

@@ -67,6 +67,8 @@ pub(super) struct Stream {
     /// This side has finished sending.
     pub(super) is_shut: bool,
     resets_on_close: bool,
+    /// Bytes that have been sent from here.
+    pub(super) taken: u64,
     /// When the last thing that was sent from here arrives: the next one doesn't overtake it.
     pub(super) last_arrival: Time,
     /// Slots of the operations that wait, in order.
@@ -87,6 +89,7 @@ impl Stream {
             is_dead: false,
             is_shut: false,
             resets_on_close: false,
+            taken: 0,
             last_arrival: 0,
             readers: Vec::new(),
             writers: Vec::new(),
@@ -249,6 +252,13 @@ impl Net {
         };
         let local = SocketAddr::new(ip, self.port());
         Ok(Self::fd(self.add(local, Role::Fresh)))
+    }
+
+    pub(super) fn bytes_taken(&self, fd: RawFd) -> Option<u64> {
+        match &self.sockets.get(self.side(fd)?.index)?.role {
+            Role::Stream(stream) => Some(stream.taken),
+            _ => None,
+        }
     }
 
     pub(super) fn peer_addr(&mut self, fd: RawFd) -> io::Result<SocketAddr> {

@@ -189,6 +189,7 @@ impl Sim {
         let Some(stream) = self.net.stream(side) else { return };
         let at = (stream.last_arrival + 1).max(now.saturating_add(delay));
         stream.last_arrival = at;
+        stream.taken += piece as u64;
         if let Some(other) = self.net.stream(other) {
             other.under_way += piece;
         }

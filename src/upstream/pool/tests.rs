@@ -407,6 +407,12 @@ fn a_reload_keeps_connections_and_closes_those_of_removed_endpoints() {
         let after = Arc::new(Upstream::build(&next, 1, now(), Some(&before)));
         let new = pools.open(&after);
         assert!(std::ptr::eq(new.budget(), old.budget()));
+        // Opened is only prepared: the earlier rules hold, and would go on if nothing followed.
+        let again = old.lend(1, CONNECT).await.unwrap();
+        exchange(&again).await;
+        again.give_back();
+        assert_eq!(old.idle(), 1);
+        pools.apply(&after);
         drop((old, before));
         // The exchange that began on the old snapshot ends in peace; its connection isn't kept.
         exchange(&leaving).await;

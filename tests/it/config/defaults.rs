@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringway::base::units::ByteRate;
 use ringway::config::{
     AccessFormat, Action, Alpn, BalancePolicy, Buffers, ErrorFormat, FilterKind, Forwarded,
     IdTrust, IoDriver, LogLevel, LogPath, PathPattern, Probe, RetryCause, Share, UpstreamProtocol,
@@ -56,6 +57,7 @@ fn of_a_listener() {
     assert_eq!(limits.header_timeout, seconds(10));
     assert_eq!(limits.body_timeout, seconds(30));
     assert_eq!(limits.write_timeout, seconds(30));
+    assert_eq!(limits.min_rate, Some(ByteRate(240)));
     assert_eq!(limits.idle, seconds(75));
     assert_eq!(limits.headers, 32 * 1024);
     assert_eq!(limits.body, Some(10 * 1024 * 1024));

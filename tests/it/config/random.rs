@@ -1,4 +1,6 @@
-//! A small random generator (SplitMix64): one seed, one run, on every machine.
+//! A small random generator: one seed, one run, on every machine.
+
+use ringway::base::random;
 
 /// A stream of numbers.
 #[derive(Debug)]
@@ -10,11 +12,9 @@ impl Random {
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        let (state, number) = random::step(self.0);
+        self.0 = state;
+        number
     }
 
     /// A number below `limit`.

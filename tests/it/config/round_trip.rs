@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringway::base::units::ByteRate;
 use ringway::config::{
     AccessFormat, AccessLog, Action, BalancePolicy, Buffers, CertificateConfig, ClientAuth,
     ClientAuthMode, Config, EndpointConfig, ErrorFormat, FileName, FilterConfig, FilterKind,
@@ -134,8 +135,9 @@ fn listener(random: &mut Random, index: usize) -> ListenerConfig {
     limits.header_timeout = duration(random);
     limits.body_timeout = duration(random);
     limits.write_timeout = duration(random);
+    limits.min_rate = random.one_in(2).then(|| ByteRate(u64::from(random.between(1, 1 << 30))));
     limits.idle = duration(random);
-    limits.headers = random.between(1 << 10, 1 << 20);
+    limits.headers = random.between(1 << 10, 1 << 16);
     limits.body = random.one_in(2).then(|| random.next() >> 14);
     listener
 }

@@ -117,6 +117,56 @@ fn an_invalid_file_changes_nothing_and_listeners_come_and_go() {
 }
 
 #[test]
+fn a_listener_can_be_renamed_and_its_address_widened_by_one_reload() {
+    on_both(|driver| {
+        let served = Endpoint::listen().serve(|_| ok("fine").into());
+        let rig = Plan::to(&[served.address]).start(driver);
+        let before = std::fs::read_to_string(rig.file()).unwrap();
+        let load = Load::start(&rig, 2);
+        let apply = |text: &str| {
+            std::fs::write(rig.file(), text).unwrap();
+            rig.admin().reload().unwrap();
+            load.more(10);
+            assert_eq!(rig.client().get("/").text(), "fine");
+        };
+        let names =
+            || rig.status().listeners.iter().map(|own| own.name.clone()).collect::<Vec<_>>();
+        apply(&before.replace("[listener.web]", "[listener.www]"));
+        assert_eq!(names(), ["www"]);
+        assert_eq!(rig.status().listeners[0].addresses, [rig.address]);
+        apply(&before);
+        assert_eq!(names(), ["web"]);
+        let port = rig.address.port();
+        apply(&before.replace(&rig.address.to_string(), &format!("0.0.0.0:{port}")));
+        apply(&before);
+        load.finish();
+    });
+}
+
+#[test]
+fn a_reload_during_a_drain_is_refused() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let mut rig = Plan::to(&[endpoint.address()]).start(driver);
+        let mut busy = rig.client();
+        busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut upstream = endpoint.accept();
+        upstream.head();
+        rig.signal("TERM");
+        rig.logged(&["draining"]);
+        rig.signal("HUP");
+        rig.logged(&["ringway is ending, and takes no new configuration"]);
+        let error = rig.admin().reload().unwrap_err().to_string();
+        assert!(error.contains("takes no new configuration"), "{error}");
+        let is_closed = (0..10_000).any(|_| std::net::TcpStream::connect(rig.address).is_err());
+        assert!(is_closed, "nobody listens any more");
+        upstream.send(ok("last"));
+        assert_eq!(busy.response().text(), "last");
+        assert_eq!(rig.exited().code(), Some(0));
+    });
+}
+
+#[test]
 fn a_drain_lets_what_is_in_flight_end_and_closes_what_is_idle() {
     on_both(|driver| {
         let endpoint = Endpoint::listen();

@@ -1,7 +1,7 @@
 //! What one client may cost: sizes, times, connections; and who is told what when it is too much.
 
 use super::{
-    endpoint::{Endpoint, ok},
+    endpoint::{Endpoint, ok, spawn},
     rig::{Plan, on_both, timed},
     wire::Wire,
 };
@@ -155,5 +155,45 @@ fn a_waiting_byte_holds_no_buffer() {
             assert_eq!(rig.client().get("/").text(), "still here");
         }
         drop(waiting);
+    });
+}
+
+#[test]
+fn a_tunnel_whose_client_does_not_read_holds_no_buffer() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let mut plan = Plan::to(&[endpoint.address()]).route("upgrade = true");
+        plan.runtime = "buffers = { count = 16, size = '4KiB' }".to_owned();
+        let rig = plan.start(driver);
+        let mut tunnels = Vec::new();
+        let mut floods = Vec::new();
+        for _ in 0..24 {
+            let mut client = rig.client();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+            let mut upstream = endpoint.accept();
+            upstream.head();
+            let switch = "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+            upstream.send(switch);
+            client.head();
+            tunnels.push(client);
+            floods.push(spawn(move || {
+                // Until nothing is taken for a while: every buffer on the way is full then.
+                upstream.stream.set_write_timeout(Some(SECOND)).unwrap();
+                let piece = vec![b'x'; 1 << 20];
+                while upstream.try_send(&piece) {}
+                upstream
+            }));
+        }
+        let floods: Vec<_> = floods.into_iter().map(|flood| flood.join().unwrap()).collect();
+        for _ in 0..4 {
+            let mut client = rig.client();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut upstream = endpoint.accept();
+            upstream.head();
+            upstream.send(ok("still here"));
+            assert_eq!(client.response().text(), "still here");
+            drop(upstream);
+        }
+        drop((tunnels, floods));
     });
 }

@@ -1,7 +1,7 @@
 //! Routes, rewrites, the built-in filters, and what endpoints are told of the client.
 
 use super::{
-    endpoint::{Endpoint, ok},
+    endpoint::{Endpoint, nobody, ok},
     rig::{Plan, on_both},
 };
 
@@ -168,5 +168,52 @@ fn an_error_page_is_text_or_json_as_the_client_likes() {
         let page: serde_json::Value = serde_json::from_str(page.text()).unwrap();
         assert_eq!(page["status"], 404);
         assert_eq!(page["request_id"].as_str().unwrap().len(), 24);
+    });
+}
+
+#[test]
+fn names_that_endpoints_may_take_for_ours_are_dropped() {
+    on_both(|driver| {
+        let endpoint = echoing();
+        let rig = Plan::to(&[endpoint.address])
+            .listener("trusted_proxies = ['127.0.0.0/8']")
+            .route("filters = ['id']")
+            .more("[filter.id]\ntype = 'request_id'")
+            .start(driver);
+        let seen = rig.client().ask(
+            "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: lie\r\nx-forwarded_proto: lie\r\n\
+             X.Forwarded.Host: lie\r\nX_Request_Id: lie\r\nX_Mine: 1\r\nX-Forwarded-Foo: 2\r\n\r\n",
+        );
+        let seen = seen.text().to_lowercase();
+        assert!(!seen.contains("lie"), "{seen}");
+        assert!(seen.contains("\r\nx_mine: 1\r\nx-forwarded-foo: 2\r\n"), "{seen}");
+    });
+}
+
+#[test]
+fn every_answer_carries_the_id_that_its_page_shows() {
+    on_both(|driver| {
+        let rig = Plan::to(&[nobody()])
+            .listener("trusted_proxies = ['127.0.0.0/8']")
+            .route("match = { path = '/x/*' }\nfilters = ['slow', 'id']\nretry = { attempts = 0 }")
+            .more(
+                "[filter.id]\ntype = 'request_id'\nheader = 'x-trace'\ntrust = 'trusted_proxies'\n\
+                 [filter.slow]\ntype = 'rate_limit'\nrate = '1/h'\nburst = 2",
+            )
+            .start(driver);
+        // No endpoint, its id kept; no endpoint; over the rate; no route; no request at all.
+        for (request, status) in [
+            ("GET /x/1 HTTP/1.1\r\nHost: a\r\nX-Trace: mine\r\n\r\n", 502),
+            ("GET /x/2 HTTP/1.1\r\nHost: a\r\n\r\n", 502),
+            ("GET /x/3 HTTP/1.1\r\nHost: a\r\n\r\n", 429),
+            ("GET /y HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+            ("GET /x/4 HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        ] {
+            let page = rig.client().ask(request);
+            assert_eq!(page.status(), status, "{request}");
+            let id = page.field("x-trace").unwrap_or_else(|| panic!("{request}: {}", page.head));
+            assert!(page.text().contains(&format!("request id: {id}\n")), "{}", page.text());
+            assert_eq!(id == "mine", request.contains("mine"), "{id}");
+        }
     });
 }
