@@ -49,7 +49,7 @@ pub use render::render;
 pub use route::{
     Action, HeaderEdits, Retry, RetryCause, RetryOn, Rewrite, RouteConfig, RouteMatch, Timeouts,
 };
-pub use runtime::{Buffers, IoDriver, RuntimeConfig};
+pub use runtime::{AcceptBalance, Buffers, IoDriver, RuntimeConfig};
 pub use template::{Piece, Template, Variable};
 pub use tls::{CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
 pub use upstream::{

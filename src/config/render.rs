@@ -15,7 +15,7 @@ use super::filter::{FilterConfig, FilterKind, IdTrust};
 use super::listener::{ErrorFormat, Forwarded, ListenerConfig, Protocol};
 use super::log::{LogConfig, LogLevel, LogPath};
 use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
-use super::runtime::{IoDriver, RuntimeConfig};
+use super::runtime::{AcceptBalance, IoDriver, RuntimeConfig};
 use super::template::{Piece, Template};
 use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
 use super::upstream::{
@@ -74,7 +74,7 @@ fn runtime(out: &mut Out, runtime: &RuntimeConfig) {
     out.set("ring_entries", runtime.ring_entries);
     let size = size(u64::from(runtime.buffers.size));
     out.set("buffers", format!("{{ count = {}, size = {size} }}", runtime.buffers.count));
-    out.set("accept_balance", string("reuseport"));
+    out.set("accept_balance", word(&AcceptBalance::WORDS, runtime.accept_balance));
     out.set("max_connections", runtime.max_connections);
     if let Some(user) = &runtime.user {
         out.set("user", string(user));

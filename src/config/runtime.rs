@@ -19,12 +19,23 @@ pub struct RuntimeConfig {
     pub ring_entries: u32,
     /// The shared receive buffers, per shard.
     pub buffers: Buffers,
+    /// Which shard gets a new connection. Default: [`AcceptBalance::ReusePort`].
+    pub accept_balance: AcceptBalance,
     /// Most client connections at one time, over all shards; 1 to 10,000,000. Default: 200,000.
     pub max_connections: u32,
     /// User to become after binding. Default: stay who we are.
     pub user: Option<String>,
     /// How long a drain waits for exchanges in flight before it closes them. Default: 60 s.
     pub drain_timeout: Duration,
+}
+
+/// Which shard gets a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptBalance {
+    /// The kernel chooses by a hash of the addresses.
+    ReusePort,
+    /// The shard on the CPU that received it; shards are pinned, one a CPU.
+    Cpu,
 }
 
 /// The driver below the executor.
@@ -56,11 +67,18 @@ impl RuntimeConfig {
             io_driver: IoDriver::Auto,
             ring_entries: 4_096,
             buffers: Buffers::default(),
+            accept_balance: AcceptBalance::ReusePort,
             max_connections: 200_000,
             user: None,
             drain_timeout: Duration::from_secs(60),
         }
     }
+}
+
+impl AcceptBalance {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 2] =
+        [("reuseport", Self::ReusePort), ("cpu", Self::Cpu)];
 }
 
 impl IoDriver {

@@ -37,6 +37,7 @@ mod sim;
 mod slab;
 mod sockets;
 mod splice;
+mod steering;
 mod sys;
 mod tcp;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use self::{
     race::{Either, race},
     signal::{Signal, settled},
     splice::{SpliceError, SpliceStep, splice},
+    steering::choose_by_cpu,
     tcp::{ListenOptions, OwnedSocket, TcpListener, TcpStream},
     timers::{Expired, Timer, sleep, sleep_until},
 };

@@ -8,7 +8,10 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Error;
-use crate::config::ListenerConfig;
+use crate::{
+    config::{AcceptBalance, ListenerConfig, RuntimeConfig},
+    runtime::choose_by_cpu,
+};
 
 /// Sockets of one address, one a shard.
 #[derive(Debug)]
@@ -38,13 +41,14 @@ pub(super) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// Binds `address` of `listener` once for each of `shards` shards.
+/// Binds `address` of `listener` once for each shard.
 pub(super) fn bind(
     listener: &ListenerConfig,
     address: SocketAddr,
-    shards: usize,
+    runtime: &RuntimeConfig,
     others: Others,
 ) -> Result<Bound, Error> {
+    let shards = runtime.shards.len();
     let wrong = |source: io::Error| {
         let hint = hint(&source);
         Error::Bind { listener: listener.name.clone(), address, source, hint }
@@ -60,6 +64,9 @@ pub(super) fn bind(
         let socket = open(local).map_err(wrong)?;
         local = socket.local_addr().map_err(wrong)?;
         sockets.push(socket);
+    }
+    if let (AcceptBalance::Cpu, Some(socket)) = (runtime.accept_balance, sockets.first()) {
+        choose_by_cpu(socket, &runtime.shards).map_err(wrong)?;
     }
     Ok(Bound { listener: listener.name.clone(), address, local, sockets })
 }

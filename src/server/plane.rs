@@ -45,7 +45,7 @@ where
     privileges::raise_descriptor_limit();
     let shards = config.runtime.shards.len();
     let (control, sinks) = Control::bind(&config.admin, &config.log, shards, error_log)?;
-    let bound = bind_all(&config, &BTreeMap::new(), shards)?;
+    let bound = bind_all(&config, &BTreeMap::new())?;
     // Keys may be readable to root only.
     let mut certificates = Certificates::default();
     let tls = certificates.load(&config, Expiry::Told)?;
@@ -232,8 +232,7 @@ impl Plane {
             errors.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
         })?;
         let shards = self.shards.len();
-        let bound =
-            bind_all(&config, &self.addresses, shards).map_err(|error| vec![error.to_string()])?;
+        let bound = bind_all(&config, &self.addresses).map_err(|error| vec![error.to_string()])?;
         let changes = reload::changes(&self.snapshot.config, &config);
         let (admin, log) = (config.admin.clone(), config.log.clone());
         let mut warnings = config.warnings.clone();
@@ -364,7 +363,6 @@ fn wait_for_start(reports: &mpsc::Receiver<Started>, count: usize) -> Result<Dri
 fn bind_all(
     config: &Config,
     bound: &BTreeMap<SocketAddr, SocketAddr>,
-    shards: usize,
 ) -> Result<Vec<Bound>, Error> {
     let each = config
         .listeners
@@ -375,7 +373,7 @@ fn bind_all(
         let mut ours = bound.values().copied().chain(new.iter().map(|bound| bound.local));
         let is_ours = ours.any(|own| listeners::overlaps(own, address));
         let others = if is_ours { Others::Ours } else { Others::Refused };
-        new.push(listeners::bind(listener, address, shards, others)?);
+        new.push(listeners::bind(listener, address, &config.runtime, others)?);
     }
     Ok(new)
 }

@@ -11,6 +11,7 @@ pub(super) fn check(old: &Config, new: &Config) -> Result<(), Vec<String>> {
         ("io_driver", old.io_driver != new.io_driver),
         ("ring_entries", old.ring_entries != new.ring_entries),
         ("buffers", old.buffers != new.buffers),
+        ("accept_balance", old.accept_balance != new.accept_balance),
         ("max_connections", old.max_connections != new.max_connections),
         ("user", old.user != new.user),
     ];

@@ -3,7 +3,7 @@
 use crate::config::cpus::{Cpus, SHARDS_MAX, format_list, parse_list};
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::raw::Kind;
-use crate::config::runtime::{Buffers, IoDriver, RuntimeConfig};
+use crate::config::runtime::{AcceptBalance, Buffers, IoDriver, RuntimeConfig};
 
 use super::TIMES;
 
@@ -16,10 +16,7 @@ pub(super) fn read(value: Option<Value<'_>>, cpus: &Cpus) -> RuntimeConfig {
     else {
         return default;
     };
-    if let Some(value) = fields.value("accept_balance") {
-        value.word(&[("reuseport", ())], &["cpu", "least_conn"]);
-    }
-    RuntimeConfig {
+    let runtime = RuntimeConfig {
         shards: fields
             .value("shards")
             .and_then(|value| shards(&value, cpus))
@@ -33,9 +30,34 @@ pub(super) fn read(value: Option<Value<'_>>, cpus: &Cpus) -> RuntimeConfig {
         buffers: fields
             .table("buffers", &BUFFERS)
             .map_or(default.buffers, |fields| buffers(&fields)),
+        accept_balance: fields
+            .value("accept_balance")
+            .and_then(|value| value.word(&AcceptBalance::WORDS, &["least_conn"]))
+            .unwrap_or(default.accept_balance),
         max_connections: fields.integer("max_connections", 1..=10_000_000, default.max_connections),
         user: fields.value("user").and_then(|value| user(&value)),
         drain_timeout: fields.duration("drain_timeout", TIMES, default.drain_timeout),
+    };
+    if runtime.accept_balance == AcceptBalance::Cpu
+        && let Some(value) = fields.value("accept_balance")
+    {
+        by_cpu(&value, &runtime);
+    }
+    runtime
+}
+
+/// A shard gets what its CPU receives: it must stay there, and be the only one there.
+fn by_cpu(value: &Value<'_>, runtime: &RuntimeConfig) {
+    if !runtime.pin {
+        value.problem("needs shards that stay on their CPUs: leave `pin = false` out");
+    }
+    let mut cpus = runtime.shards.clone();
+    cpus.sort_unstable();
+    if let Some(pair) = cpus.windows(2).find(|pair| pair[0] == pair[1]) {
+        let cpu = pair[0];
+        value.problem(format!(
+            "needs a CPU a shard, and CPU {cpu} has two: the second would get nothing"
+        ));
     }
 }
 
