@@ -43,6 +43,7 @@ pub mod runtime;
 pub mod server;
 pub mod transport;
 pub mod upstream;
+pub mod xdp;
 
 pub use crate::{
     balance::Balance,

@@ -43,6 +43,12 @@ impl Maglev {
         Arc::as_ptr(&self.table).addr()
     }
 
+    /// The whole table: an endpoint's index for each slot; empty without endpoints.
+    #[must_use]
+    pub fn slots(&self) -> &[u16] {
+        &self.table.slots
+    }
+
     /// The endpoint that the key's slot belongs to, available or not.
     #[must_use]
     pub fn slot(&self, key: Key) -> Option<usize> {
