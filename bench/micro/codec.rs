@@ -4,6 +4,9 @@
 //! Host, target form and name ids and owns its bytes afterwards, which is what a proxy needs, so
 //! equal times are a win. Not here: I/O, routing (bench/micro/relay, bench/load).
 
+#[path = "codec_h2.rs"]
+mod codec_h2;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringway::protocol::{
     h1::{
@@ -151,5 +154,5 @@ fn bodies(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, heads, exchanges, bodies);
+criterion_group!(benches, heads, exchanges, bodies, codec_h2::exchanges);
 criterion_main!(benches);
