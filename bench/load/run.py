@@ -73,15 +73,15 @@ class Bench:
     def scenario(self, scenario):
         ours = [proxy for proxy in self.proxies if proxy.name.startswith("ringway")]
         chosen = ours if scenario.ours else self.proxies
-        self.measure(scenario.name, chosen, scenario.run, scenario.ours)
+        self.measure(scenario.name, chosen, scenario.run, scenario.ours, tls=scenario.tls)
 
-    def measure(self, name, chosen, run, config=None):
+    def measure(self, name, chosen, run, config=None, **values):
         rounds = {proxy.name: [] for proxy in chosen}
         for number in range(self.args.rounds):
             # Each round begins with another proxy: none always has the coldest caches.
             turn = number % len(chosen) if chosen else 0
             for proxy in chosen[turn:] + chosen[:turn]:
-                with proxy.running(config) as pids:
+                with proxy.running(config, **values) as pids:
                     result = run(pids, self.args.seconds)
                 rounds[proxy.name].append(result)
                 cost = result["cpu_ns"] / 1000 / max(1, result["requests"])

@@ -13,6 +13,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use ringway::{config::ConfigErrors, control::client::ClientError, server};
 
+mod cert;
 mod check;
 mod demo;
 mod doctor;
@@ -84,6 +85,8 @@ enum Verb {
     Reload(AdminArgs),
     /// Show what a running ringway does.
     Status(status::StatusArgs),
+    /// Show certificates.
+    Cert(cert::CertArgs),
     /// Stop a running ringway.
     Stop(stop::StopArgs),
     /// Look at this machine: what ringway needs, what it finds, what to do.
@@ -225,6 +228,7 @@ fn dispatch(
         Verb::Print(args) => print::print_effective(&args.config, out).map_err(Error::from),
         Verb::Reload(args) => reload::reload(&args, out),
         Verb::Status(args) => status::status(&args, out),
+        Verb::Cert(args) => cert::cert(&args, out),
         Verb::Stop(args) => stop::stop(&args, out),
         Verb::Doctor(args) => doctor::doctor(&args, out),
         Verb::Demo(args) => demo::demo(&args),

@@ -51,7 +51,9 @@ pub use route::{
 };
 pub use runtime::{AcceptBalance, Buffers, IoDriver, RuntimeConfig};
 pub use template::{Piece, Template, Variable};
-pub use tls::{CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
+pub use tls::{
+    CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion, UpstreamTls,
+};
 pub use upstream::{
     BalancePolicy, EndpointConfig, HashKey, HealthConfig, OutlierConfig, PoolConfig, Probe, Share,
     UpstreamConfig, UpstreamLimits, UpstreamProtocol,
@@ -120,6 +122,8 @@ impl Config {
     fn locate(&mut self, sources: &place::Sources) {
         let listeners = self.listeners.iter_mut();
         listeners.filter_map(|listener| listener.tls.as_mut()).for_each(|tls| tls.locate(sources));
+        let upstreams = self.upstreams.iter_mut();
+        upstreams.filter_map(|upstream| upstream.tls.as_mut()).for_each(|tls| tls.locate(sources));
     }
 }
 

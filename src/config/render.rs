@@ -17,7 +17,7 @@ use super::log::{LogConfig, LogLevel, LogPath};
 use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
 use super::runtime::{AcceptBalance, IoDriver, RuntimeConfig};
 use super::template::{Piece, Template};
-use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion};
+use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion, UpstreamTls};
 use super::upstream::{
     BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig, UpstreamProtocol,
 };
@@ -167,6 +167,16 @@ fn tls(out: &mut Out, name: &str, tls: &ListenerTls) {
     }
 }
 
+fn upstream_tls(tls: &UpstreamTls) -> String {
+    let mut parts = Vec::new();
+    parts.extend(tls.sni.as_ref().map(|name| format!("sni = {}", string(name))));
+    for (name, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
+        parts.extend(path.as_ref().map(|path| format!("{name} = {}", file(path))));
+    }
+    parts.push(format!("danger_skip_verification = {}", tls.danger_skip_verification));
+    format!("{{ {} }}", parts.join(", "))
+}
+
 fn client_auth(auth: &ClientAuth) -> String {
     let mode = word(&ClientAuthMode::WORDS, auth.mode);
     match &auth.ca {
@@ -300,6 +310,9 @@ fn upstream(out: &mut Out, upstream: &UpstreamConfig) {
     out.header(format!("[upstream.{name}]"));
     out.set("protocol", word(&UpstreamProtocol::WORDS, upstream.protocol));
     out.set("balance", balance(&upstream.balance));
+    if let Some(tls) = &upstream.tls {
+        out.set("tls", upstream_tls(tls));
+    }
     out.line("endpoints = [");
     for endpoint in &upstream.endpoints {
         let address = string(&endpoint.address.to_string());

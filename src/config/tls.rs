@@ -1,4 +1,5 @@
-//! The `tls` tables of listeners: certificates, and who must show one to us.
+//! The `tls` tables of listeners and upstreams: certificates, who must show one to us, and whom we
+//! trust.
 //!
 //! Only names of files are here. What is in them is read, checked and watched by those who use it
 //! (`transport::tls::files`), which tell what is wrong with the place that names the file.
@@ -54,7 +55,7 @@ impl FileName {
         Problem { location, message: format!("{}{file} {why}", self.subject) }
     }
 
-    fn locate(&mut self, sources: &Sources) {
+    pub(super) fn locate(&mut self, sources: &Sources) {
         let Some(place) = self.place else { return };
         let location = sources.locate(place);
         if self.path.is_relative()
@@ -63,6 +64,64 @@ impl FileName {
             self.path = folder.join(&self.path);
         }
         self.location = Some(location);
+    }
+}
+
+/// How an upstream's endpoints are reached by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name that is asked for and that the endpoint's certificate must have. Default (`None`):
+    /// the endpoint's IP address.
+    pub sni: Option<String>,
+    /// PEM: the authorities that are trusted. Default: those of this machine.
+    pub ca: Option<FileName>,
+    /// PEM: the certificate that is shown to endpoints that ask. Default: none.
+    pub cert: Option<FileName>,
+    /// PEM: its key; there exactly if `cert` is.
+    pub key: Option<FileName>,
+    /// Whether any certificate will do, whoever shows it. Default: false.
+    pub danger_skip_verification: bool,
+    /// Where the table stands.
+    table: FileName,
+}
+
+impl UpstreamTls {
+    /// Every default.
+    pub fn new() -> Self {
+        Self::at(FileName {
+            path: PathBuf::new(),
+            subject: "tls".to_owned(),
+            place: None,
+            location: None,
+        })
+    }
+
+    pub(super) fn at(table: FileName) -> Self {
+        let danger_skip_verification = false;
+        Self { sni: None, ca: None, cert: None, key: None, danger_skip_verification, table }
+    }
+
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &FileName> {
+        self.ca.iter().chain(&self.cert).chain(&self.key)
+    }
+
+    /// The problem that the table as a whole can't be followed.
+    pub fn problem(&self, why: impl std::fmt::Display) -> Problem {
+        self.table.problem(why)
+    }
+
+    pub(super) fn locate(&mut self, sources: &Sources) {
+        let files = self.ca.iter_mut().chain(&mut self.cert).chain(&mut self.key);
+        files.for_each(|file| file.locate(sources));
+        self.table.locate(sources);
+        self.table.path = PathBuf::new();
+    }
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -181,6 +240,15 @@ impl TlsVersion {
 }
 
 impl ClientAuthMode {
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
     /// The words in the file.
     pub(super) const WORDS: [(&str, Self); 3] =
         [("off", Self::Off), ("optional", Self::Optional), ("required", Self::Required)];

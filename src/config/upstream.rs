@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::tls::UpstreamTls;
+
 /// One upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamConfig {
@@ -15,6 +17,8 @@ pub struct UpstreamConfig {
     pub balance: BalancePolicy,
     /// At least one; no address twice.
     pub endpoints: Vec<EndpointConfig>,
+    /// Whether endpoints are reached by TLS, and how. Default (`None`): in the clear.
+    pub tls: Option<UpstreamTls>,
     /// Kept-alive connections.
     pub pool: PoolConfig,
     /// The circuit breaker.
@@ -208,6 +212,7 @@ impl UpstreamConfig {
             protocol: UpstreamProtocol::default(),
             balance: BalancePolicy::default(),
             endpoints,
+            tls: None,
             pool: PoolConfig::default(),
             limits: UpstreamLimits::default(),
             health: None,

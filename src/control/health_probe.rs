@@ -13,6 +13,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -24,6 +25,7 @@ use crate::{
         node::{Probed, Verdict},
         view::{ProbeView, UpstreamView},
     },
+    transport::tls::ClientTls,
 };
 
 mod ask;
@@ -43,6 +45,7 @@ type Key = (String, SocketAddr);
 /// One endpoint's probe.
 struct Probe {
     health: HealthConfig,
+    tls: Option<Arc<ClientTls>>,
     state: Rc<RefCell<State>>,
     task: AbortHandle,
 }
@@ -103,17 +106,21 @@ impl Drop for Prober {
 
 impl Probe {
     fn start(probed: Probed, tally: Tally, reason: String) -> Self {
-        let Probed { upstream: _, address, health, endpoint } = probed;
+        let Probed { upstream: _, address, health, tls, endpoint } = probed;
         let state = Rc::new(RefCell::new(State { tally, reason, endpoint }));
-        let work = run(address, health.clone(), Rc::clone(&state));
+        let work = run(address, health.clone(), tls.clone(), Rc::clone(&state));
         let task = tokio::task::spawn_local(work).abort_handle();
-        Self { health, state, task }
+        Self { health, tls, state, task }
     }
 
     /// The same endpoint after a reload. A changed way of asking starts anew but believes the last
     /// verdict until it has asked.
     fn carry_on(self, probed: Probed) -> Self {
-        if self.health == probed.health {
+        let is_alike = match (&self.tls, &probed.tls) {
+            (Some(own), Some(next)) => own.is_like(next),
+            (own, next) => own.is_none() && next.is_none(),
+        };
+        if self.health == probed.health && is_alike {
             let mut state = self.state.borrow_mut();
             if !Rc::ptr_eq(&state.endpoint, &probed.endpoint) {
                 if let Some(verdict) = state.tally.verdict() {
@@ -141,11 +148,16 @@ impl State {
 }
 
 /// Asks for ever.
-async fn run(address: SocketAddr, health: HealthConfig, state: Rc<RefCell<State>>) {
+async fn run(
+    address: SocketAddr,
+    health: HealthConfig,
+    tls: Option<Arc<ClientTls>>,
+    state: Rc<RefCell<State>>,
+) {
     let mut random = seed(address);
     loop {
         let next = Instant::now() + jittered(health.interval, &mut random);
-        let answer = ask::ask(address, &health).await;
+        let answer = ask::ask(address, &health, tls.as_deref()).await;
         state.borrow_mut().take(answer, &health);
         tokio::time::sleep_until(next).await;
     }

@@ -3,13 +3,14 @@
 //! The server implements [`Node`]; the control loop owns it and calls it on the control thread, one
 //! call at a time. A call may take milliseconds (a reload binds sockets), never seconds.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
     config::{AdminConfig, HealthConfig, LogConfig},
     control::view::View,
+    transport::tls::ClientTls,
 };
 
 /// A running ringway, as the control thread sees it.
@@ -22,6 +23,10 @@ pub trait Node: 'static {
 
     /// Reads the configuration again and applies it whole, or changes nothing.
     fn reload(&mut self) -> Result<Reloaded, ReloadError>;
+
+    /// Looks at the files that the configuration names, such as certificates, and takes over those
+    /// that have changed. Asked every few seconds; logs what it does.
+    fn look_at_files(&mut self);
 
     /// Starts to stop; returns at once. The phase says how far it is. Called again, a harder stop
     /// replaces a softer one.
@@ -99,6 +104,8 @@ pub struct Probed {
     pub address: SocketAddr,
     /// How to ask.
     pub health: HealthConfig,
+    /// How the connection is encrypted; none when it isn't.
+    pub tls: Option<Arc<ClientTls>>,
     /// Who wants to know.
     pub endpoint: Rc<dyn Verdict>,
 }

@@ -165,7 +165,12 @@ impl Core {
             }
             Command::ReopenLogs(reply) => answer(reply, self.reopen_logs()),
             Command::Signal(signal) => self.on_signal(signal),
-            Command::Sample => self.sampler.sample(Instant::now(), &self.view()),
+            Command::Sample => {
+                self.sampler.sample(Instant::now(), &self.view());
+                self.node.look_at_files();
+                // New files may have made new endpoints.
+                self.prober.apply(self.node.probes());
+            }
             Command::Phase(phase) => tracing::info!(phase = phase.name(), "ringway"),
         }
     }

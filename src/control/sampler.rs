@@ -114,6 +114,7 @@ mod tests {
                 last_error: None,
             },
             listeners: Vec::new(),
+            certificates: Vec::new(),
             shards: shards.iter().map(shard).collect(),
             routes: vec![RouteView { latency: latency.snapshot(), ..RouteView::default() }],
             upstreams: Vec::new(),

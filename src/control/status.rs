@@ -16,7 +16,7 @@ use crate::{
     control::{
         node::Phase,
         sampler::Window,
-        view::{AccessLogView, EndpointView, RouteView, UpstreamView, View},
+        view::{AccessLogView, CertificateView, EndpointView, RouteView, UpstreamView, View},
     },
 };
 
@@ -53,6 +53,9 @@ pub struct Status {
     pub shards: Vec<ShardStatus>,
     /// In the order of the config.
     pub listeners: Vec<ListenerStatus>,
+    /// Those of each listener in turn.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     /// In the order of the config.
     pub routes: Vec<RouteStatus>,
     /// In the order of the config.
@@ -137,6 +140,59 @@ pub struct ListenerStatus {
     pub accepted: u64,
     /// Closed at once since the start, all reasons.
     pub refused: u64,
+}
+
+/// One certificate of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The listener's name.
+    pub listener: String,
+    /// The file that it comes from.
+    pub file: String,
+    /// The DNS names that it is for.
+    pub names: Vec<String>,
+    /// The subject's distinguished name.
+    pub subject: String,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// In hexadecimal.
+    pub serial: String,
+    /// RFC 3339, UTC.
+    pub not_before: String,
+    /// RFC 3339, UTC.
+    pub not_after: String,
+    /// Seconds until then; negative when it has expired.
+    pub expires_in: i64,
+    /// Whether it is for clients that ask for no name, or for an unknown one.
+    pub default: bool,
+    /// Whether an OCSP response is stapled.
+    pub ocsp: bool,
+    /// What clients are asked for: `off`, `optional`, `required`.
+    pub client_auth: String,
+}
+
+impl CertificateStatus {
+    /// What is shown of `view` at `now`.
+    pub fn new(view: &CertificateView, now: SystemTime) -> Self {
+        let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            listener: view.listener.clone(),
+            file: view.file.clone(),
+            names: view.names.clone(),
+            subject: view.subject.clone(),
+            issuer: view.issuer.clone(),
+            serial: view.serial.clone(),
+            not_before: rfc3339(view.not_before),
+            not_after: rfc3339(view.not_after),
+            expires_in: match view.not_after.duration_since(now) {
+                Ok(left) => seconds(left),
+                Err(since) => -seconds(since.duration()),
+            },
+            default: view.is_default,
+            ocsp: view.has_ocsp,
+            client_auth: view.client_auth.to_owned(),
+        }
+    }
 }
 
 /// One route and the upstream it used.
@@ -269,6 +325,11 @@ impl Status {
             recent_latency: Latency::of(&window.latency),
             shards: shards(view, window),
             listeners: listeners(view),
+            certificates: view
+                .certificates
+                .iter()
+                .map(|certificate| CertificateStatus::new(certificate, now))
+                .collect(),
             routes: view.routes.iter().map(route).collect(),
             upstreams: view.upstreams.iter().map(upstream).collect(),
             access_log: AccessLogStatus {

@@ -73,6 +73,7 @@ pub fn probes(upstream: &Arc<Upstream>) -> Vec<Probed> {
         upstream: upstream.config.name.clone(),
         address: endpoint.address,
         health: health.clone(),
+        tls: endpoint.tls().map(Arc::clone),
         endpoint: Rc::new(Place { upstream: Arc::clone(upstream), index }),
     })
     .collect()

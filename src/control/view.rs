@@ -24,6 +24,8 @@ pub struct View {
     pub config: ConfigView,
     /// In the order of the config.
     pub listeners: Vec<ListenerView>,
+    /// Those of each listener in turn.
+    pub certificates: Vec<CertificateView>,
     /// By index.
     pub shards: Vec<ShardView>,
     /// One per route and upstream it used, in the order of the config; requests that matched no
@@ -91,6 +93,33 @@ pub struct TlsView {
     pub handshaking: u64,
     /// Encrypted connections open now.
     pub open: u64,
+}
+
+/// One certificate of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateView {
+    /// The listener's name.
+    pub listener: String,
+    /// The file that it comes from.
+    pub file: String,
+    /// The DNS names that it is for.
+    pub names: Vec<String>,
+    /// The subject's distinguished name.
+    pub subject: String,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// In hexadecimal.
+    pub serial: String,
+    /// Valid from.
+    pub not_before: SystemTime,
+    /// Valid until.
+    pub not_after: SystemTime,
+    /// Whether it is for clients that ask for no name, or for an unknown one.
+    pub is_default: bool,
+    /// Whether an OCSP response is stapled.
+    pub has_ocsp: bool,
+    /// What clients are asked for: `off`, `optional`, `required`.
+    pub client_auth: &'static str,
 }
 
 /// One shard.

@@ -73,4 +73,4 @@ pub use scope::ShardScope;
 pub use secure::{CLIENT_CERT_FINGERPRINT, CLIENT_CERT_SAN, CLIENT_CERT_SUBJECT};
 pub use shard::Shard;
 pub use shared::Shared;
-pub use snapshot::{NO_ROUTE, Snapshot};
+pub use snapshot::{NO_ROUTE, Snapshot, Tls};

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, FilterKind},
-    transport::tls::ServerTls,
+    transport::tls::{ClientTls, ServerTls},
     upstream::Upstream,
 };
 
@@ -30,10 +30,19 @@ pub struct Snapshot {
     pub upstream_counters: Vec<Arc<PerShard<UpstreamCounters>>>,
     /// In the order of `config.filters`; none for filters that aren't rate limits.
     pub rate_tables: Vec<Option<Arc<RateTable>>>,
-    /// In the order of `config.listeners`; none for those without TLS.
-    pub tls: Vec<Option<Arc<ServerTls>>>,
+    /// What the `tls` tables have led to.
+    pub tls: Tls,
     /// Counts configs since the start, from 1.
     pub generation: u64,
+}
+
+/// What the `tls` tables of a configuration have led to: made by who reads the files.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// In the order of `config.listeners`; none for those without TLS. May be too short.
+    pub listeners: Vec<Option<Arc<ServerTls>>>,
+    /// In the order of `config.upstreams`; none for those without TLS. May be too short.
+    pub upstreams: Vec<Option<Arc<ClientTls>>>,
 }
 
 impl Snapshot {
@@ -46,22 +55,24 @@ impl Snapshot {
         now: Instant,
         previous: Option<&Self>,
     ) -> Arc<Self> {
-        let tls = config.listeners.iter().map(|_| None).collect();
-        Self::build_with(config, tls, shards, now, previous)
+        Self::build_with(config, Tls::default(), shards, now, previous)
     }
 
-    /// Builds the snapshot of `config`, whose listeners have this TLS, for `shards` shards.
+    /// Builds the snapshot of `config`, whose listeners and upstreams have this TLS, for `shards`
+    /// shards.
     #[must_use]
     pub fn build_with(
         config: Config,
-        tls: Vec<Option<Arc<ServerTls>>>,
+        tls: Tls,
         shards: usize,
         now: Instant,
         previous: Option<&Self>,
     ) -> Arc<Self> {
-        let upstreams = config.upstreams.iter().map(|upstream| {
+        let upstreams = config.upstreams.iter().enumerate().map(|(index, upstream)| {
             let before = previous.and_then(|previous| previous.upstream(&upstream.name));
-            Arc::new(Upstream::build(upstream, shards, now, before.map(|kept| &**kept)))
+            let tls = tls.upstreams.get(index).and_then(Option::as_ref);
+            let before = before.map(|kept| &**kept);
+            Arc::new(Upstream::build_with(upstream, tls, shards, now, before))
         });
         let route_names = config.routes.iter().map(|route| &*route.name).chain([NO_ROUTE]);
         let listeners = config.listeners.iter().map(|listener| &*listener.name);
@@ -84,6 +95,21 @@ impl Snapshot {
             generation: previous.map_or(1, |previous| previous.generation + 1),
             config,
         })
+    }
+
+    /// The same with other certificates.
+    #[must_use]
+    pub fn with_tls(&self, tls: Tls) -> Self {
+        Self {
+            config: self.config.clone(),
+            upstreams: self.upstreams.clone(),
+            routes: self.routes.clone(),
+            listeners: self.listeners.clone(),
+            upstream_counters: self.upstream_counters.clone(),
+            rate_tables: self.rate_tables.clone(),
+            tls,
+            generation: self.generation,
+        }
     }
 
     /// The upstream of that name.

@@ -26,7 +26,7 @@ mod view;
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 pub use crate::proxy::ShardScope;
-pub use certificates::check_files;
+pub use certificates::{check_files, list_certificates};
 pub use demo::Demo;
 pub use shard::{Listening, Steward};
 

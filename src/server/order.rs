@@ -18,6 +18,8 @@ pub(super) enum Order {
     Prepare { snapshot: Arc<Snapshot>, reply: mpsc::Sender<Prepared> },
     /// Use what was prepared: open these listeners, close those that the snapshot no longer has.
     Commit { listeners: Vec<BoundListener> },
+    /// Accept by the certificates of `snapshot`, which differs in nothing else.
+    Certificates { snapshot: Arc<Snapshot> },
     /// Forget what was prepared.
     Abort,
     /// Accept nothing more, and end keep-alive. Answers once every connection that was established

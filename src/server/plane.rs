@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     Error, Source,
-    certificates::{self, Certificates},
+    certificates::{self, Certificates, Look},
     listeners::{self, Bound, Others},
     order::{BoundListener, Driver, Order, Seed, Started, driver_choice},
     privileges, reload, shard,
@@ -25,9 +25,9 @@ use crate::{
         Control, Node, Phase, Probed, ReloadError, Reloaded, Stop, error_log::ErrorLogHandle,
         upstreams, view::View,
     },
-    proxy::{self, ConnectionLimit, Handler, ShardScope, Shared, Snapshot, stats::ShardStats},
+    proxy::{self, ConnectionLimit, Handler, ShardScope, Shared, Snapshot, Tls, stats::ShardStats},
     runtime::{Options, mailbox, now_uncached, wall_now_uncached},
-    transport::tls::Expiry,
+    transport::tls::{ClientTls, Expiry},
     upstream,
 };
 
@@ -128,7 +128,7 @@ impl Plane {
         drop(started);
         let driver = wait_for_start(&reports, count)?;
         let now = now_uncached();
-        let snapshot = Snapshot::build_with(config, tls.listeners, count, now, None);
+        let snapshot = Snapshot::build_with(config, tls.tls, count, now, None);
         let at = wall_now_uncached();
         Ok(Self {
             source,
@@ -222,6 +222,37 @@ impl Plane {
         }
     }
 
+    /// Serves by other certificates. Listeners take them over between two connections; upstreams
+    /// get new endpoints where theirs would be reached in another way, as by a reload.
+    fn renew(&mut self, ready: certificates::Ready) {
+        for warning in &ready.warnings {
+            tracing::warn!("{warning}");
+        }
+        let is_like =
+            |(old, new): (&Option<Arc<ClientTls>>, &Option<Arc<ClientTls>>)| match (old, new) {
+                (Some(old), Some(new)) => old.is_like(new),
+                (old, new) => old.is_none() && new.is_none(),
+            };
+        let old = &self.snapshot;
+        if old.tls.upstreams.iter().zip(&ready.tls.upstreams).all(is_like) {
+            let upstreams = old.tls.upstreams.clone();
+            let tls = Tls { listeners: ready.tls.listeners, upstreams };
+            let snapshot = Arc::new(old.with_tls(tls));
+            self.tell_all(|| Order::Certificates { snapshot: Arc::clone(&snapshot) });
+            self.snapshot = snapshot;
+        } else {
+            let (shards, now) = (self.shards.len(), now_uncached());
+            let config = old.config.clone();
+            let snapshot = Snapshot::build_with(config, ready.tls, shards, now, Some(old));
+            if let Err(error) = self.prepare(&snapshot) {
+                tracing::error!(%error, "certificates stay as they are");
+                return;
+            }
+            self.commit(snapshot, Vec::new());
+        }
+        tracing::info!("certificates were read again");
+    }
+
     fn try_reload(&mut self, path: &Path) -> Result<Reloaded, Vec<String>> {
         let config = config::load(path).map_err(|errors| {
             errors.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -238,7 +269,7 @@ impl Plane {
         let mut warnings = config.warnings.clone();
         warnings.extend(tls.warnings);
         let (now, previous) = (now_uncached(), Some(&*self.snapshot));
-        let snapshot = Snapshot::build_with(config, tls.listeners, shards, now, previous);
+        let snapshot = Snapshot::build_with(config, tls.tls, shards, now, previous);
         self.prepare(&snapshot).map_err(|error| vec![error.to_string()])?;
         let generation = snapshot.generation;
         self.commit(snapshot, bound);
@@ -284,6 +315,20 @@ impl Node for Plane {
                 Err(ReloadError { problems })
             }
         }
+    }
+
+    fn look_at_files(&mut self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        match self.certificates.look(&snapshot.config) {
+            Look::Same => {}
+            Look::Changed(ready) => self.renew(ready),
+            Look::Wrong(errors) => {
+                for problem in &errors.problems {
+                    tracing::error!("certificates stay as they are: {problem}");
+                }
+            }
+        }
+        self.certificates.tell_of_ends(&self.snapshot.tls);
     }
 
     fn stop(&mut self, how: Stop) {

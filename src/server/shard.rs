@@ -153,6 +153,7 @@ where
                 Order::Commit { listeners } => {
                     self.commit(listeners.into_iter().filter_map(take_over).collect());
                 }
+                Order::Certificates { snapshot } => self.renew(&snapshot),
                 Order::Abort => self.prepared = None,
                 Order::Drain { reply } => {
                     self.drain();
@@ -199,7 +200,7 @@ where
         let config = next.snapshot.config.listeners.clone();
         for (index, listener) in config.iter().enumerate() {
             let Some(counters) = next.snapshot.listeners.get(index) else { continue };
-            let tls = next.snapshot.tls.get(index).cloned().flatten();
+            let tls = next.snapshot.tls.listeners.get(index).cloned().flatten();
             let current = Current {
                 handler: Rc::clone(&next.handler),
                 listener: Rc::new(
@@ -266,6 +267,18 @@ where
             let is_gone = !config.iter().any(|own| own.name == *name);
             is_gone.then(|| name.clone())
         })
+    }
+
+    /// Accepts by the certificates of `snapshot`, which differs from the one in use in nothing else.
+    pub fn renew(&mut self, snapshot: &Arc<Snapshot>) {
+        let Some(serving) = &mut self.serving else { return };
+        for (index, listener) in snapshot.config.listeners.iter().enumerate() {
+            let Some(service) = serving.services.get(&listener.name) else { continue };
+            let tls = snapshot.tls.listeners.get(index).cloned().flatten();
+            let rules = ListenerRules::new(listener, index).with_tls(tls);
+            service.replace_listener(rules.with_ids_of(&snapshot.config));
+        }
+        serving.snapshot = Arc::clone(snapshot);
     }
 
     /// Waits until what closing listeners had accepted is with its service.

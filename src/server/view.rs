@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Source, plane::Plane};
+use super::{Source, certificates::certificate_views, plane::Plane};
 use crate::{
     base::metrics::HistogramSnapshot,
     config::{Action, FilterKind},
@@ -48,6 +48,7 @@ pub(super) fn view(plane: &Plane) -> View {
         started_at: history.started_at,
         config,
         listeners: snapshot.listeners.iter().map(|stats| listener(plane, stats)).collect(),
+        certificates: certificate_views(&snapshot.config, &snapshot.tls),
         shards: shards(plane),
         routes: snapshot.routes.iter().map(|stats| route(plane, stats)).collect(),
         upstreams: upstream_views(plane),

@@ -3,7 +3,14 @@
 //! Every [`ConnectError`] means that no byte of the request was sent: it may be tried elsewhere
 //! whatever its method.
 
-use crate::runtime::{Either, TcpStream, race, sleep};
+use super::endpoint::Security;
+use crate::{
+    runtime::{Either, PooledFuture, TcpStream, race, sleep},
+    transport::{
+        Stream,
+        tls::{ClientTls, Failure},
+    },
+};
 use std::{io, net::SocketAddr, time::Duration};
 
 /// Why there is no connection. Nothing was sent.
@@ -29,6 +36,18 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
+    /// The endpoint can't be believed, or there is nothing in common with it.
+    #[error("TLS with `{address}` failed: {source}")]
+    Tls {
+        /// The endpoint.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: Failure,
+    },
+    /// The upstream is to be reached by TLS, and nobody has read the files for it.
+    #[error("`{0}` is to be reached by TLS, which has not been made ready")]
+    NoTls(SocketAddr),
     /// All local ports towards this endpoint are in use (EADDRNOTAVAIL).
     #[error(
         "no local port is left for connections to `{0}`: widen net.ipv4.ip_local_port_range, set \
@@ -82,8 +101,10 @@ impl ConnectError {
             Self::Refused(_)
             | Self::Timeout { .. }
             | Self::Unreachable { .. }
-            | Self::Failed { .. } => Fault::Endpoint,
-            Self::NoLocalPort(_)
+            | Self::Failed { .. }
+            | Self::Tls { .. } => Fault::Endpoint,
+            Self::NoTls(_)
+            | Self::NoLocalPort(_)
             | Self::NoDescriptor(_)
             | Self::QueueFull { .. }
             | Self::QueueTimeout { .. } => Fault::Us,
@@ -103,6 +124,10 @@ impl ConnectError {
             Self::Unreachable { address, source } => {
                 Self::Unreachable { address: *address, source: copy(source) }
             }
+            Self::Tls { address, source } => {
+                Self::Tls { address: *address, source: source.again() }
+            }
+            Self::NoTls(address) => Self::NoTls(*address),
             Self::NoLocalPort(address) => Self::NoLocalPort(*address),
             Self::NoDescriptor(address) => Self::NoDescriptor(*address),
             Self::QueueFull { address, pending } => {
@@ -142,14 +167,37 @@ impl ConnectError {
     }
 }
 
-/// Connects within `timeout`. Dropping the future abandons the attempt.
+/// Connects within `timeout`, TLS handshake included. Dropping the future abandons the attempt.
 pub(super) async fn connect(
     address: SocketAddr,
+    security: &Security,
     timeout: Duration,
-) -> Result<TcpStream, ConnectError> {
-    match race(TcpStream::connect(address), sleep(timeout)).await {
-        Either::First(Ok(stream)) => Ok(stream),
-        Either::First(Err(error)) => Err(ConnectError::from_io(address, error)),
+) -> Result<Stream, ConnectError> {
+    let connect = async {
+        let tcp = TcpStream::connect(address).await;
+        let tcp = tcp.map_err(|error| ConnectError::from_io(address, error))?;
+        match security {
+            Security::Plain => Ok(tcp.into()),
+            Security::Tls(tls) => PooledFuture::new(secure(tcp, tls, address)).await,
+            Security::Missing => Err(ConnectError::NoTls(address)),
+        }
+    };
+    match race(connect, sleep(timeout)).await {
+        Either::First(result) => result,
         Either::Second(()) => Err(ConnectError::Timeout { address, after: timeout }),
     }
+}
+
+async fn secure(
+    tcp: TcpStream,
+    tls: &ClientTls,
+    address: SocketAddr,
+) -> Result<Stream, ConnectError> {
+    let failed = |source| ConnectError::Tls { address, source };
+    let stream = Stream::connect_tls(tcp, tls, address).map_err(failed)?;
+    if let Some(session) = stream.as_tls() {
+        let handshaken = session.handshake().await.map_err(failed)?;
+        tls.accepts(handshaken).map_err(failed)?;
+    }
+    Ok(stream)
 }

@@ -93,10 +93,10 @@ impl Pool {
             }
         };
         let seat = LocalSeat::new(seat, pool);
-        match connect(pool.endpoint().address, timeout).await {
+        match connect(pool.endpoint().address, pool.security(), timeout).await {
             Ok(stream) => {
                 pool.counters().connects.increment();
-                Ok(Dialed { stream: Rc::new(stream.into()), seat })
+                Ok(Dialed { stream: Rc::new(stream), seat })
             }
             Err(error) => {
                 if error.fault() == Fault::Endpoint {

@@ -12,6 +12,7 @@ use super::{
     counters::{Counters, Totals},
     ejection::Ejection,
 };
+use crate::transport::tls::ClientTls;
 use crossbeam_utils::CachePadded;
 use std::{
     net::SocketAddr,
@@ -31,11 +32,34 @@ pub struct EndpointId(u64);
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
+    pub(super) security: Security,
     id: EndpointId,
     in_flight: CachePadded<AtomicU32>,
     seats: CachePadded<Seats>,
     pub(super) health: CachePadded<Health>,
     shards: Box<[CachePadded<Counters>]>,
+}
+
+/// How its connections are made.
+#[derive(Debug, Clone)]
+pub(super) enum Security {
+    /// In the clear.
+    Plain,
+    /// By TLS.
+    Tls(Arc<ClientTls>),
+    /// By TLS, but nobody has read the files for it: no connection is made.
+    Missing,
+}
+
+impl Security {
+    /// Whether a connection made by one may be used in place of one made by the other.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain, Self::Plain) | (Self::Missing, Self::Missing) => true,
+            (Self::Tls(own), Self::Tls(other)) => own.is_like(other),
+            _ => false,
+        }
+    }
 }
 
 /// What the pick of every request reads and few events write.
@@ -60,9 +84,15 @@ struct Seats {
 
 impl Endpoint {
     /// A new endpoint, believed healthy. `epoch` is when the upstream began.
-    pub(super) fn new(address: SocketAddr, shards: usize, epoch: Instant) -> Self {
+    pub(super) fn new(
+        address: SocketAddr,
+        security: Security,
+        shards: usize,
+        epoch: Instant,
+    ) -> Self {
         Self {
             address,
+            security,
             id: EndpointId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             in_flight: CachePadded::default(),
             seats: CachePadded::default(),
@@ -74,6 +104,15 @@ impl Endpoint {
                 ejections: AtomicU64::new(0),
             }),
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// How its connections are encrypted; none when they aren't.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<ClientTls>> {
+        match &self.security {
+            Security::Tls(tls) => Some(tls),
+            Security::Plain | Security::Missing => None,
         }
     }
 
@@ -223,13 +262,14 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
 mod tests {
-    use super::Endpoint;
+    use super::{Endpoint, Security};
     use crate::upstream::testing::start;
     use std::{net::SocketAddr, sync::atomic::Ordering};
 
     #[test]
     fn the_richest_neighbour_is_asked_and_ties_go_round() {
-        let endpoint = Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 80)), 4, start());
+        let endpoint =
+            Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 80)), Security::Plain, 4, start());
         let show = |idle: [u32; 4]| {
             for (shard, idle) in idle.into_iter().enumerate() {
                 endpoint.counters(shard).unwrap().idle.store(idle, Ordering::Relaxed);

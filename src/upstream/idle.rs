@@ -16,7 +16,7 @@
 
 use super::{
     counters::Counters,
-    endpoint::{Endpoint, Seat},
+    endpoint::{Endpoint, Seat, Security},
     queue::{Grant, Queue},
     steal::{HOT, Mesh, Moving, UNASKED},
 };
@@ -99,6 +99,8 @@ impl Rules {
 /// One endpoint's connections on one shard.
 pub(super) struct EndpointPool {
     endpoint: Arc<Endpoint>,
+    /// The endpoint's, with sessions of this shard's own.
+    security: Security,
     idle: RefCell<VecDeque<Idle>>,
     pub(super) queue: Queue,
     rules: Cell<Rules>,
@@ -111,8 +113,13 @@ pub(super) struct EndpointPool {
 
 impl EndpointPool {
     pub(super) fn new(endpoint: &Arc<Endpoint>, rules: Rules, mesh: &Rc<Mesh>) -> Self {
+        let security = match &endpoint.security {
+            Security::Tls(tls) => Security::Tls(Arc::new(tls.with_own_sessions())),
+            other => other.clone(),
+        };
         Self {
             endpoint: Arc::clone(endpoint),
+            security,
             idle: RefCell::default(),
             queue: Queue::default(),
             rules: Cell::new(rules),
@@ -124,6 +131,10 @@ impl EndpointPool {
 
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    pub(super) fn security(&self) -> &Security {
+        &self.security
     }
 
     pub(super) fn rules(&self) -> Rules {

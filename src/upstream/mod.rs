@@ -44,7 +44,9 @@ pub use steal::{Neighbours, neighbours};
 use crate::{
     balance::{Candidate, Candidates},
     config::UpstreamConfig,
+    transport::tls::ClientTls,
 };
+use endpoint::Security;
 use std::{
     sync::{
         Arc,
@@ -78,7 +80,8 @@ impl Upstream {
     /// Builds it, taking over the endpoints of `previous` whose address is still there: with
     /// them health, ejections, in-flight counts, counters and every shard's idle connections.
     ///
-    /// `shards` is the number of shards of the process.
+    /// `shards` is the number of shards of the process. An upstream that is to be reached by TLS
+    /// gets no connection: see [`build_with`](Self::build_with).
     #[must_use]
     pub fn build(
         config: &UpstreamConfig,
@@ -86,6 +89,24 @@ impl Upstream {
         now: Instant,
         previous: Option<&Self>,
     ) -> Self {
+        Self::build_with(config, None, shards, now, previous)
+    }
+
+    /// As [`build`](Self::build), with what its configuration's `tls` has led to. Endpoints are
+    /// taken over only if their connections would be made in the same way.
+    #[must_use]
+    pub fn build_with(
+        config: &UpstreamConfig,
+        tls: Option<&Arc<ClientTls>>,
+        shards: usize,
+        now: Instant,
+        previous: Option<&Self>,
+    ) -> Self {
+        let security = match (tls, &config.tls) {
+            (Some(tls), _) => Security::Tls(Arc::clone(tls)),
+            (None, Some(_)) => Security::Missing,
+            (None, None) => Security::Plain,
+        };
         let epoch = previous.map_or(now, |previous| previous.epoch);
         let mut left: Vec<&Arc<Endpoint>> =
             previous.map_or_else(Vec::new, |previous| previous.endpoints.iter().collect());
@@ -93,9 +114,16 @@ impl Upstream {
             // Taken out of the list: an address that is listed twice gets two endpoints.
             let kept = left
                 .iter()
-                .position(|old| old.address == endpoint.address && old.shards() == shards)
+                .position(|old| {
+                    old.address == endpoint.address
+                        && old.shards() == shards
+                        && old.security.is_like(&security)
+                })
                 .map(|position| Arc::clone(left.swap_remove(position)));
-            kept.unwrap_or_else(|| Arc::new(Endpoint::new(endpoint.address, shards, epoch)))
+            kept.unwrap_or_else(|| {
+                let security = security.clone();
+                Arc::new(Endpoint::new(endpoint.address, security, shards, epoch))
+            })
         });
         let before = previous.map(|previous| (&previous.config, &previous.placement));
         Self {

@@ -358,9 +358,9 @@ async fn open(
 ) -> Result<Lent, ConnectError> {
     // Given up with the future: the next waiter gets the seat.
     let seat = LocalSeat::new(seat, pool);
-    let stream = connect(pool.endpoint().address, timeout).await?;
+    let stream = connect(pool.endpoint().address, pool.security(), timeout).await?;
     pool.counters().connects.increment();
-    Ok(Lent::new(Connection::new(stream.into(), 0, seat.into_seat()), None, in_flight))
+    Ok(Lent::new(Connection::new(stream, 0, seat.into_seat()), None, in_flight))
 }
 
 /// Looks for seats that other shards gave up, and for their idle connections, while requests

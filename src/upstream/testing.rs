@@ -39,6 +39,7 @@ pub(super) fn config(endpoints: impl IntoIterator<Item = SocketAddr>) -> Upstrea
         protocol: crate::config::UpstreamProtocol::Http11,
         balance: BalancePolicy::RoundRobin,
         endpoints: endpoints.into_iter().map(endpoint).collect(),
+        tls: None,
         pool: PoolConfig::default(),
         limits: UpstreamLimits::default(),
         health: None,

@@ -18,6 +18,7 @@ fn every_config_of_the_load_bench_is_valid() {
             ("@SHARDS@", "0"),
             ("@VERSION@", "1"),
             ("@PROXY@", "18080"),
+            ("@TLS@", ""),
             ("@METRICS@", "18081"),
             ("@BACKEND@", "19000"),
             ("@BACKEND1@", "19001"),

@@ -78,6 +78,11 @@ fn each_number_of_the_view_has_its_place() {
             &[("listener", "web"), ("reason", "max_connections")],
             7.0,
         ),
+        (
+            "ringway_tls_certificate_expiry_timestamp_seconds",
+            &[("listener", "web"), ("name", "*.a.test"), ("file", "/etc/ringway/web.pem")],
+            1_000.0,
+        ),
         ("ringway_tls_connections_open", &[("listener", "web")], 6.0),
         ("ringway_tls_handshakes_in_progress", &[("listener", "web")], 1.0),
         (

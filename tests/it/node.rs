@@ -12,8 +12,8 @@ use ringway::{
     control::{
         Node, Phase, Probed, ReloadError, Reloaded, Stop, Verdict,
         view::{
-            ConfigView, EndpointTotals, EndpointView, FilterView, ListenerView, RouteView,
-            ShardView, TlsView, UpstreamView, View,
+            CertificateView, ConfigView, EndpointTotals, EndpointView, FilterView, ListenerView,
+            RouteView, ShardView, TlsView, UpstreamView, View,
         },
     },
 };
@@ -48,6 +48,7 @@ impl Node for FakeNode {
             upstream: "app".to_owned(),
             address: *address,
             health: health.clone(),
+            tls: None,
             endpoint: Rc::new(Deaf),
         });
         probed.collect()
@@ -56,6 +57,8 @@ impl Node for FakeNode {
     fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         self.reloads.pop().unwrap()
     }
+
+    fn look_at_files(&mut self) {}
 
     fn stop(&mut self, how: Stop) {
         self.stops.send(how).unwrap();
@@ -110,6 +113,19 @@ pub(crate) fn view() -> View {
                 handshaking: 1,
                 open: 6,
             }),
+        }],
+        certificates: vec![CertificateView {
+            listener: "web".to_owned(),
+            file: "/etc/ringway/web.pem".to_owned(),
+            names: vec!["a.test".to_owned(), "*.a.test".to_owned()],
+            subject: "CN=a.test".to_owned(),
+            issuer: "CN=authority".to_owned(),
+            serial: "2a".to_owned(),
+            not_before: UNIX_EPOCH,
+            not_after: UNIX_EPOCH + Duration::from_secs(1_000),
+            is_default: true,
+            has_ocsp: false,
+            client_auth: "off",
         }],
         shards: (0..2).map(shard_view).collect(),
         routes: vec![

@@ -56,8 +56,8 @@ def stop(process):
 class Proxy:
     """A rival or ourselves: `with proxy.running() as pids: …`."""
 
-    def __init__(self, name, config, command):
-        self.name, self.config, self.command = name, config, command
+    def __init__(self, name, config, command, tls):
+        self.name, self.config, self.command, self.tls = name, config, command, tls
 
     def running(self, config=None, **values):
         """`config` instead of the usual one; `values` for the words between @ that it has beyond ours."""
@@ -73,19 +73,31 @@ class Running:
         self.config = self.folder / self.source.name
         self.values = {"RUN": self.folder, "PROXY": PROXY_PORT, "BACKEND": BACKEND_PORT, "METRICS": METRICS_PORT}
         self.values |= {f"BACKEND{number + 1}": port for number, port in enumerate(BACKEND_PORTS)}
+        # With tls=True in `values` the proxy's own words for it take the place of @TLS@.
+        self.is_secure = values.pop("tls", False)
+        self.values["TLS"] = proxy.tls if self.is_secure else ""
         self.values |= {"DRIVER": "epoll" if proxy.name.endswith("-epoll") else "io_uring", "SHARDS": "0"} | values
 
     def write(self, **values):
         """Writes the config, `values` changed: whole or not at all, as an editor does."""
         self.values |= values
-        text = self.source.read_text()
+        text = self.source.read_text().replace("@TLS@", self.values["TLS"])
         for name, value in self.values.items():
             text = text.replace(f"@{name}@", str(value))
         fresh = self.config.with_suffix(".new")
         fresh.write_text(text)
         fresh.rename(self.config)
 
+    def make_certificate(self):
+        """One for all rivals of a run would do, but a folder of its own is simpler: ECDSA P-256."""
+        cert, key = self.folder / "cert.pem", self.folder / "key.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "30"]
+        subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
+        (self.folder / "both.pem").write_text(cert.read_text() + key.read_text())
+
     def __enter__(self):
+        self.make_certificate()
         self.write()
         self.log = open(self.folder / "output", "w+")
         command = [str(self.config) if part == "@CONFIG@" else part for part in self.proxy.command]
@@ -114,9 +126,12 @@ class Running:
 
 def proxies(ringway):
     ours = [str(ringway), "run", "-c", "@CONFIG@"]
+    tls = 'protocol = "https"\ntls.certificates = [{ cert = "@RUN@/cert.pem", key = "@RUN@/key.pem" }]'
     return {
-        "ringway": Proxy("ringway", "ringway/plain.toml", ours),
-        "ringway-epoll": Proxy("ringway-epoll", "ringway/plain.toml", ours),
-        "nginx": Proxy("nginx", "nginx/nginx.conf", ["nginx", "-c", "@CONFIG@"]),
-        "haproxy": Proxy("haproxy", "haproxy/haproxy.cfg", ["haproxy", "-db", "-f", "@CONFIG@"]),
+        "ringway": Proxy("ringway", "ringway/plain.toml", ours, tls),
+        "ringway-epoll": Proxy("ringway-epoll", "ringway/plain.toml", ours, tls),
+        "nginx": Proxy("nginx", "nginx/nginx.conf", ["nginx", "-c", "@CONFIG@"], "ssl"),
+        "haproxy": Proxy(
+            "haproxy", "haproxy/haproxy.cfg", ["haproxy", "-db", "-f", "@CONFIG@"], "ssl crt @RUN@/both.pem"
+        ),
     }

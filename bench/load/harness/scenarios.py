@@ -15,6 +15,7 @@ class Scenario:
     cpu_max: dict = field(default_factory=dict)  # rival -> most CPU a request may cost, as a ratio to it
     ours: str | None = None  # another config for Ringway; the rivals are left out
     user_us_max: float | None = None
+    tls: bool = False
 
 
 SCENARIOS = [
@@ -48,6 +49,15 @@ SCENARIOS = [
              lambda pids, seconds: tools.wrk(pids, seconds, script="post.lua")),
     Scenario("mixed", "1 KiB, 64 KiB and 1 MiB mixed 16:3:1, wrk",
              lambda pids, seconds: tools.wrk(pids, seconds, path="", script="mixed.lua")),
+    Scenario("tls", "1 KiB over TLS 1.3, 64 kept-alive connections, wrk",
+             tools.secure_wrk, {"nginx": 0.75}, tls=True),
+    Scenario("tls64k", "64 KiB bodies over TLS 1.3, 16 kept-alive connections, wrk",
+             lambda pids, seconds: tools.secure_wrk(pids, seconds, path="/64k", connections=16), tls=True),
+    Scenario("tls1m", "1 MiB bodies over TLS 1.3, 16 kept-alive connections, wrk",
+             lambda pids, seconds: tools.secure_wrk(pids, seconds, path="/1m", connections=16),
+             {"nginx": 0.7}, tls=True),
+    Scenario("tlschurn", "1 KiB, a full TLS 1.3 handshake for each request, 64 at a time, wrk",
+             lambda pids, seconds: tools.secure_wrk(pids, seconds, script="churn.lua"), {"nginx": 0.9}, tls=True),
     Scenario("h2load", "1 KiB, 64 kept-alive connections, h2load over HTTP/1.1", tools.h2load),
     Scenario("oha", "1 KiB, 64 kept-alive connections, oha", tools.oha),
 ]

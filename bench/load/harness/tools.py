@@ -15,6 +15,7 @@ from .proxies import BACKEND_PORT, LOAD, LOAD_CPU, PROXY_PORT, Failed, pinned, s
 
 EXAMPLES = LOAD.parent.parent / "target" / "release" / "examples"
 URL = f"http://127.0.0.1:{PROXY_PORT}"
+SECURE_URL = f"https://127.0.0.1:{PROXY_PORT}"
 
 
 def run(command, seconds):
@@ -70,9 +71,14 @@ def around(pids, command, seconds, parse):
     return parse(text) | {name: b - a for name, a, b in zip(names, before, after)}
 
 
-def wrk(pids, seconds, path="/1k", script="report.lua", connections=64):
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", LOAD / "wrk" / script, URL + path]
+def wrk(pids, seconds, path="/1k", script="report.lua", connections=64, url=URL):
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", LOAD / "wrk" / script, url + path]
     return around(pids, pinned(LOAD_CPU, *command), seconds, parse_wrk)
+
+
+def secure_wrk(pids, seconds, **options):
+    """The same over TLS 1.3, AES-256-GCM and X25519, which is what OpenSSL's client asks everybody for."""
+    return wrk(pids, seconds, url=SECURE_URL, **options)
 
 
 def parse_wrk(text):

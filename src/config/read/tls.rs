@@ -1,15 +1,15 @@
-//! `[listener.NAME.tls]`.
+//! `[listener.NAME.tls]` and `[upstream.NAME.tls]`.
 
 use std::path::PathBuf;
 
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::tls::{
-    CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion,
+    CertificateConfig, ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion, UpstreamTls,
 };
 
 use super::TIMES;
 
-pub(super) const SCHEMAS: [&Schema; 3] = [&TLS, &CERTIFICATE, &CLIENT_AUTH];
+pub(super) const SCHEMAS: [&Schema; 4] = [&TLS, &CERTIFICATE, &CLIENT_AUTH, &UPSTREAM];
 
 /// How a listener speaks TLS.
 pub(super) fn listener(value: &Value<'_>) -> Option<ListenerTls> {
@@ -32,6 +32,45 @@ pub(super) fn listener(value: &Value<'_>) -> Option<ListenerTls> {
         tls.key_log = value.text(FILE).map(PathBuf::from);
     }
     Some(tls)
+}
+
+/// How an upstream's endpoints are reached.
+pub(super) fn upstream(value: &Value<'_>) -> Option<UpstreamTls> {
+    let fields = value.table(&UPSTREAM)?;
+    let mut tls = UpstreamTls::at(FileName::read("", value.subject(), value.place()));
+    tls.sni = fields.value("sni").and_then(|value| server_name(&value));
+    tls.ca = optional_file(&fields, "ca");
+    tls.cert = optional_file(&fields, "cert");
+    tls.key = optional_file(&fields, "key");
+    if fields.has("cert") != fields.has("key") {
+        value.complain("tls.cert and tls.key belong together; one is missing");
+    }
+    tls.danger_skip_verification = fields.boolean("danger_skip_verification", false);
+    if tls.danger_skip_verification {
+        if let Some(ca) = fields.value("ca") {
+            ca.problem("has no effect with danger_skip_verification");
+        }
+        value.warn("doesn't verify endpoints: whoever answers at their addresses is believed");
+    }
+    Some(tls)
+}
+
+/// A DNS name, or an IP address.
+fn server_name(value: &Value<'_>) -> Option<String> {
+    let what = "the name in the endpoints' certificate, such as `api.internal`";
+    let name = value.text(what)?;
+    let is_label = |label: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&label.len())
+            && label.chars().all(is_plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = name.len() <= 253 && name.split('.').all(is_label);
+    if !is_name && name.parse::<std::net::IpAddr>().is_err() {
+        return value.expected(what);
+    }
+    Some(name.to_owned())
 }
 
 fn certificates(value: &Value<'_>) -> Vec<CertificateConfig> {
@@ -105,6 +144,12 @@ const CERTIFICATE: Schema = Schema {
 
 const CLIENT_AUTH: Schema =
     Schema { path: "listener.NAME.tls.client_auth", keys: &["mode", "ca"], later: &[] };
+
+const UPSTREAM: Schema = Schema {
+    path: "upstream.NAME.tls",
+    keys: &["sni", "ca", "cert", "key", "danger_skip_verification"],
+    later: &[],
+};
 
 const FILE: &str = "a file, such as `/etc/ringway/web.pem`";
 const CERTIFICATES_MAX: usize = 10_000;

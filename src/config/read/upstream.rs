@@ -31,6 +31,7 @@ pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
     {
         upstream.endpoints = endpoints(&value);
     }
+    upstream.tls = fields.value("tls").and_then(|value| super::tls::upstream(&value));
     if let Some(fields) = fields.table("pool", &POOL) {
         upstream.pool = pool(&fields);
     }
@@ -135,8 +136,8 @@ fn outlier(fields: &Fields<'_>) -> OutlierConfig {
 
 const UPSTREAM: Schema = Schema {
     path: "upstream.NAME",
-    keys: &["protocol", "balance", "endpoints", "pool", "limits", "health", "outlier"],
-    later: &["discover", "sticky", "proxy_protocol", "tls"],
+    keys: &["protocol", "tls", "balance", "endpoints", "pool", "limits", "health", "outlier"],
+    later: &["discover", "sticky", "proxy_protocol"],
 };
 
 const ENDPOINT: Schema = Schema {

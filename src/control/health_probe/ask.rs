@@ -17,6 +17,7 @@ use crate::{
         h1::{HeadLimits, Parsed, parse_response},
         http::{ResponseHead, Status},
     },
+    transport::tls::{ClientTls, Conversation, Failure},
 };
 
 /// Longest response head.
@@ -25,24 +26,108 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Of a body no more is read.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes that are decrypted at a time: a record and its beginning.
+const TLS_READ: usize = 17 * 1024;
+
 /// Informational responses before the final one.
 const INTERIM_MAX: usize = 8;
 
-/// Asks; says what it saw, good (`Ok`) or bad (`Err`), in words for the log.
-pub(super) async fn ask(address: SocketAddr, health: &HealthConfig) -> Result<String, String> {
+/// Asks; says what it saw, good (`Ok`) or bad (`Err`), in words for the log. With `tls` the
+/// handshake is part of the question.
+pub(super) async fn ask(
+    address: SocketAddr,
+    health: &HealthConfig,
+    tls: Option<&ClientTls>,
+) -> Result<String, String> {
     let question = async {
-        let stream = TcpStream::connect(address).await.map_err(|error| connect_failed(&error))?;
+        let mut line = Line::open(address, tls).await?;
         match &health.probe {
             Probe::Tcp => Ok("connected".to_owned()),
             Probe::Http { path, host } => {
                 let host = host.clone().unwrap_or_else(|| address.to_string());
-                let status = get(stream, path, &host).await?;
+                let status = get(&mut line, path, &host).await?;
                 judge(status, &health.expect)
             }
         }
     };
     let late = || Err(format!("timed out after {}", format_duration(health.timeout)));
     timeout(health.timeout, question).await.unwrap_or_else(|_| late())
+}
+
+/// A connection to an endpoint, encrypted or not.
+struct Line {
+    tcp: TcpStream,
+    tls: Option<Conversation>,
+}
+
+impl Line {
+    async fn open(address: SocketAddr, tls: Option<&ClientTls>) -> Result<Self, String> {
+        let tcp = TcpStream::connect(address).await.map_err(|error| connect_failed(&error))?;
+        let mut line = Self { tcp, tls: None };
+        if let Some(tls) = tls {
+            let mut conversation = Conversation::new(tls, address).map_err(untrusted)?;
+            let result = line.shake_hands(&mut conversation).await;
+            // The handshake's end, or what is wrong with it.
+            if let Some(last) = conversation.outgoing() {
+                line.tcp.write_all(&last).await.map_err(broken)?;
+            }
+            result?;
+            line.tls = Some(conversation);
+        }
+        Ok(line)
+    }
+
+    async fn shake_hands(&mut self, conversation: &mut Conversation) -> Result<(), String> {
+        let mut buffer = vec![0; TLS_READ];
+        while conversation.is_handshaking() {
+            if let Some(bytes) = conversation.outgoing() {
+                self.tcp.write_all(&bytes).await.map_err(broken)?;
+            }
+            let read = self.tcp.read(&mut buffer).await.map_err(broken)?;
+            if read == 0 {
+                return Err("closed during the TLS handshake".to_owned());
+            }
+            let received = buffer.get_mut(..read).unwrap_or_default();
+            conversation.receive(received).map_err(untrusted)?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let sealed = match &mut self.tls {
+            None => None,
+            Some(tls) => Some(tls.seal(bytes).map_err(untrusted)?),
+        };
+        self.tcp.write_all(sealed.as_deref().unwrap_or(bytes)).await.map_err(broken)
+    }
+
+    /// More bytes behind those in `into`; false at the end.
+    async fn receive(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(self.tcp.read_buf(into).await.map_err(broken)? > 0);
+        };
+        let mut buffer = vec![0; TLS_READ];
+        loop {
+            let plain = tls.plain().map_err(broken)?;
+            if !plain.is_empty() {
+                into.extend_from_slice(&plain);
+                return Ok(true);
+            }
+            let read = self.tcp.read(&mut buffer).await.map_err(broken)?;
+            if read == 0 {
+                return Ok(false);
+            }
+            tls.receive(buffer.get_mut(..read).unwrap_or_default()).map_err(untrusted)?;
+        }
+    }
+}
+
+fn broken(error: io::Error) -> String {
+    format!("connection broke: {error}")
+}
+
+fn untrusted(error: Failure) -> String {
+    format!("TLS failed: {error}")
 }
 
 fn connect_failed(error: &io::Error) -> String {
@@ -56,14 +141,13 @@ fn connect_failed(error: &io::Error) -> String {
 }
 
 /// Sends a GET and reads up to the final status.
-async fn get(mut stream: TcpStream, path: &str, host: &str) -> Result<Status, String> {
+async fn get(line: &mut Line, path: &str, host: &str) -> Result<Status, String> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ringway-health/{}\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
-    let broken = |error: io::Error| format!("connection broke: {error}");
-    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    line.send(request.as_bytes()).await?;
     let limits = HeadLimits { bytes: HEAD_BYTES_MAX, ..HeadLimits::default() };
     let mut head = ResponseHead::new();
     let mut received = Vec::with_capacity(1024);
@@ -82,13 +166,13 @@ async fn get(mut stream: TcpStream, path: &str, host: &str) -> Result<Status, St
             }
             Parsed::Complete { .. } => break,
             Parsed::Incomplete => {
-                if stream.read_buf(&mut received).await.map_err(broken)? == 0 {
+                if !line.receive(&mut received).await? {
                     return Err("closed before a response".to_owned());
                 }
             }
         }
     }
-    discard_arrived(&stream);
+    discard_arrived(&line.tcp);
     Ok(head.status)
 }
 

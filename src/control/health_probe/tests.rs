@@ -42,7 +42,7 @@ fn http() -> HealthConfig {
 }
 
 fn probed(address: SocketAddr, health: HealthConfig, endpoint: Rc<dyn Verdict>) -> Probed {
-    Probed { upstream: "app".to_owned(), address, health, endpoint }
+    Probed { upstream: "app".to_owned(), address, health, tls: None, endpoint }
 }
 
 fn on_the_control_thread<T>(work: impl Future<Output = T>) -> T {
@@ -72,7 +72,7 @@ async fn server(answer: Rc<RefCell<&'static str>>) -> (SocketAddr, Rc<RefCell<St
 
 async fn answer_of(answer: &'static str, health: &HealthConfig) -> Result<String, String> {
     let (address, _seen) = server(Rc::new(RefCell::new(answer))).await;
-    ask::ask(address, health).await
+    ask::ask(address, health, None).await
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_get_names_its_host_and_path() {
     on_the_control_thread(async {
         let (address, seen) =
             server(Rc::new(RefCell::new("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))).await;
-        assert_eq!(ask::ask(address, &http()).await, Ok("status 200".to_owned()));
+        assert_eq!(ask::ask(address, &http(), None).await, Ok("status 200".to_owned()));
         let request = seen.borrow().clone();
         assert!(request.starts_with("GET /healthz?full=1 HTTP/1.1\r\nHost: app.test\r\n"));
         assert!(request.ends_with("Connection: close\r\n\r\n"), "{request}");
@@ -123,9 +123,9 @@ fn nobody_listening_and_nobody_answering_are_told_apart() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let quick = HealthConfig { timeout: Duration::from_millis(30), ..http() };
-        assert_eq!(ask::ask(address, &quick).await, Err("timed out after 30ms".to_owned()));
+        assert_eq!(ask::ask(address, &quick, None).await, Err("timed out after 30ms".to_owned()));
         drop(listener);
-        assert_eq!(ask::ask(address, &quick).await, Err("connect refused".to_owned()));
+        assert_eq!(ask::ask(address, &quick, None).await, Err("connect refused".to_owned()));
     });
 }
 

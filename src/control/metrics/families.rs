@@ -279,6 +279,21 @@ fn tls(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
             failures
                 .map(move |(reason, n)| ([label("listener", name), label("reason", *reason)], *n))
         }),
+    )?;
+    to.gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When a certificate ends.",
+        it.view.certificates.iter().flat_map(|certificate| {
+            let end = unix_seconds(certificate.not_after);
+            certificate.names.iter().map(move |name| {
+                let labels = [
+                    label("file", &*certificate.file),
+                    label("listener", &*certificate.listener),
+                    label("name", &**name),
+                ];
+                (labels, end)
+            })
+        }),
     )
 }
 

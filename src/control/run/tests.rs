@@ -30,6 +30,7 @@ impl Node for Note {
                 last_error: None,
             },
             listeners: Vec::new(),
+            certificates: Vec::new(),
             shards: Vec::new(),
             routes: Vec::new(),
             upstreams: Vec::new(),
@@ -45,6 +46,8 @@ impl Node for Note {
         self.reloads.set(self.reloads.get() + 1);
         Err(ReloadError { problems: vec!["a.toml:1:1: no".to_owned()] })
     }
+
+    fn look_at_files(&mut self) {}
 
     fn stop(&mut self, how: Stop) {
         self.stops.borrow_mut().push(how);

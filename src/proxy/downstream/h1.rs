@@ -90,6 +90,11 @@ impl<H: Handler + 'static> Service<H> {
         self.current.replace(current);
     }
 
+    /// New connections and exchanges use these rules from now on.
+    pub fn replace_listener(&self, rules: ListenerRules) {
+        self.current.borrow_mut().listener = Rc::new(rules);
+    }
+
     /// Its listener is gone: connections end after the exchange that they are in.
     pub fn retire(&self) {
         self.is_retired.set(true);

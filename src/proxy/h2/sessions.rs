@@ -131,7 +131,9 @@ impl Mux {
             mux.dialing.set(mux.dialing.get() - 1);
             match dialed {
                 Ok(dialed) => {
-                    let session = Session::client(dialed, limits(), Scheme::Http);
+                    let is_secure = dialed.endpoint().tls().is_some();
+                    let scheme = if is_secure { Scheme::Https } else { Scheme::Http };
+                    let session = Session::client(dialed, limits(), scheme);
                     session.serve(&mux);
                     mux.open.borrow_mut().push(Rc::clone(&session));
                     mux.wake(session.streams_free());

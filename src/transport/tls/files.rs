@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    path::PathBuf,
     sync::Arc,
     time::SystemTime,
 };
@@ -41,8 +42,21 @@ pub struct Loaded {
 #[derive(Debug)]
 pub(super) struct LoadedCertificate {
     pub(super) key: Arc<CertifiedKey>,
-    pub(super) facts: Arc<Facts>,
+    pub(super) listed: Arc<Listed>,
     pub(super) authorities: Authorities,
+}
+
+/// A certificate in use, for whoever shows or watches it.
+#[derive(Debug)]
+pub struct Listed {
+    /// What it says of itself.
+    pub facts: Facts,
+    /// The file that it comes from.
+    pub file: PathBuf,
+    /// Whether an OCSP response is stapled.
+    pub has_ocsp: bool,
+    /// What its clients are asked for.
+    pub client_auth: ClientAuthMode,
 }
 
 /// Whose certificates clients may show.
@@ -75,8 +89,13 @@ pub fn load(tls: &ListenerTls, now: SystemTime, expiry: Expiry) -> Result<Loaded
             list.push(config.cert.problem(why));
         }
         if let Some(authorities) = authorities {
-            let (key, facts) = (Arc::new(key), Arc::new(facts));
-            certificates.push(LoadedCertificate { key, facts, authorities });
+            let listed = Arc::new(Listed {
+                facts,
+                file: config.cert.path.clone(),
+                has_ocsp: config.ocsp.is_some(),
+                client_auth: authorities.mode,
+            });
+            certificates.push(LoadedCertificate { key: Arc::new(key), listed, authorities });
         }
     }
     if problems.is_empty() { Ok(Loaded { certificates, warnings }) } else { Err(problems) }
@@ -87,21 +106,7 @@ fn note<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T>
 }
 
 fn certificate(config: &CertificateConfig) -> Result<(CertifiedKey, Facts), Problem> {
-    let chain = chain(&config.cert)?;
-    let facts =
-        chain.first().map_or_else(|| Err("is empty".to_owned()), |first| Facts::read(first));
-    let facts = facts.map_err(|why| config.cert.problem(format!("isn't a certificate: {why}")))?;
-    let key = key(&config.key)?;
-    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
-    let mut certified = certified.map_err(|error| match error {
-        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => config
-            .key
-            .problem(format!("isn't the key of the certificate in {}", config.cert.path.display())),
-        TlsError::InvalidCertificate(why) => {
-            config.cert.problem(format!("isn't a usable certificate: {why:?}"))
-        }
-        error => config.key.problem(format!("isn't a usable key: {error}")),
-    })?;
+    let (mut certified, facts) = certified(&config.cert, &config.key)?;
     if let Some(ocsp) = &config.ocsp {
         let response = read(ocsp)?;
         // An OCSPResponse is a SEQUENCE (RFC 6960 §4.2.1); a PEM or an error page isn't.
@@ -110,6 +115,29 @@ fn certificate(config: &CertificateConfig) -> Result<(CertifiedKey, Facts), Prob
         }
         certified.ocsp = Some(response);
     }
+    Ok((certified, facts))
+}
+
+/// A certificate with its key; they belong together.
+pub(super) fn certified(
+    cert: &FileName,
+    key_file: &FileName,
+) -> Result<(CertifiedKey, Facts), Problem> {
+    let chain = chain(cert)?;
+    let facts =
+        chain.first().map_or_else(|| Err("is empty".to_owned()), |first| Facts::read(first));
+    let facts = facts.map_err(|why| cert.problem(format!("isn't a certificate: {why}")))?;
+    let key = key(key_file)?;
+    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
+    let certified = certified.map_err(|error| match error {
+        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            key_file.problem(format!("isn't the key of the certificate in {}", cert.path.display()))
+        }
+        TlsError::InvalidCertificate(why) => {
+            cert.problem(format!("isn't a usable certificate: {why:?}"))
+        }
+        error => key_file.problem(format!("isn't a usable key: {error}")),
+    })?;
     Ok((certified, facts))
 }
 

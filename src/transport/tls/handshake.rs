@@ -126,6 +126,17 @@ impl Reason {
 }
 
 impl Failure {
+    /// The same failure once more, for somebody else who met it.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Closed(source) => {
+                Self::Closed(source.as_ref().map(|source| source.kind().into()))
+            }
+            Self::Tls(error) => Self::Tls(error.clone()),
+        }
+    }
+
     /// Which of the reasons it is.
     pub fn reason(&self) -> Reason {
         match self {

@@ -4,6 +4,7 @@
 //!   files ──▶ Certificate, authorities        read and checked on the control thread
 //!     └─▶ ServerTls: names ─▶ policy ─▶ rustls config, ticket keys      shared by all shards
 //!             └─▶ TlsStream: socket + Session                           one a connection
+//!   files ──▶ ClientTls: authorities, name, certificate ─▶ the same, towards endpoints
 //! ```
 //!
 //! A [`ServerTls`] never changes; new files make a new one, and connections live on with the one
@@ -11,6 +12,7 @@
 //! each has ticket keys of its own, so that no session passes from one to another.
 
 mod certificate;
+mod client;
 mod client_cert;
 mod files;
 mod handshake;
@@ -19,8 +21,9 @@ mod session;
 mod stream;
 
 pub use certificate::Facts;
+pub use client::{ClientTls, Conversation};
 pub use client_cert::ClientCertificate;
-pub use files::{Expiry, Loaded, load};
+pub use files::{Expiry, Listed, Loaded, load};
 pub use handshake::{Failure, Handshaken, Reason, Version};
 pub use server::{BuildError, Policy, ServerTls, TicketKeys};
 pub use stream::{OwnedTls, TlsStream};

@@ -31,10 +31,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{
-    certificate::Facts,
-    files::{Authorities, Loaded},
-};
+use super::files::{Authorities, Listed, Loaded};
 use crate::config::{ClientAuthMode, ListenerConfig, ListenerTls, TlsVersion};
 
 /// What clients are asked for: compared by value, over reloads too.
@@ -72,7 +69,7 @@ pub struct ServerTls {
     /// By name, exact ones and those with `*.`: the policy.
     names: HashMap<Box<str>, usize>,
     refuses_unknown: bool,
-    certificates: Vec<Arc<Facts>>,
+    certificates: Vec<Arc<Listed>>,
 }
 
 impl ServerTls {
@@ -99,9 +96,9 @@ impl ServerTls {
                 groups.len() - 1
             });
             if let Some((_, resolver)) = groups.get_mut(index) {
-                resolver.add(&certificate.facts.names, &certificate.key);
+                resolver.add(&certificate.listed.facts.names, &certificate.key);
             }
-            for name in &certificate.facts.names {
+            for name in &certificate.listed.facts.names {
                 // Of two certificates for a name, the first says what its clients are asked for.
                 names.entry(name.as_str().into()).or_insert(index);
             }
@@ -127,12 +124,12 @@ impl ServerTls {
             policies,
             names,
             refuses_unknown: tls.reject_unknown_sni,
-            certificates: loaded.certificates.iter().map(|one| Arc::clone(&one.facts)).collect(),
+            certificates: loaded.certificates.iter().map(|one| Arc::clone(&one.listed)).collect(),
         })
     }
 
     /// The certificates, in the order of the configuration.
-    pub fn certificates(&self) -> &[Arc<Facts>] {
+    pub fn certificates(&self) -> &[Arc<Listed>] {
         &self.certificates
     }
 

@@ -35,7 +35,6 @@ pub(super) enum Side {
     /// The client connected to us.
     Server(UnbufferedServerConnection),
     /// We connected to an endpoint.
-    #[expect(dead_code, reason = "connections to endpoints are plain")]
     Client(UnbufferedClientConnection),
 }
 

@@ -45,12 +45,15 @@ impl Stream {
     /// # Errors
     /// What rustls says of the configuration.
     pub fn accept_tls(tcp: TcpStream, tls: &Arc<ServerTls>) -> Result<Self, Failure> {
-        let session = RefCell::new(Session::server(tls)?);
-        Ok(Self::tls(Rc::new(TlsStream { tcp, session, handshaken: OnceCell::new() })))
+        Ok(Self::tls(Rc::new(TlsStream::new(tcp, Session::server(tls)?))))
     }
 }
 
 impl TlsStream {
+    pub(super) fn new(tcp: TcpStream, session: Session) -> Self {
+        Self { tcp, session: RefCell::new(session), handshaken: OnceCell::new() }
+    }
+
     pub(in crate::transport) fn from_owned(tcp: TcpStream, owned: OwnedTls) -> Self {
         let OwnedTls { session, handshaken } = owned;
         Self { tcp, session: RefCell::new(session), handshaken }

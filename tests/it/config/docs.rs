@@ -124,6 +124,7 @@ const BEFORE: &[(&str, &str)] = &[
     ("route.timeouts", "[[route]]\nname = 'x'\nupstream = 'rest'\n[route.timeouts]\n"),
     ("route.retry", "[[route]]\nname = 'x'\nupstream = 'rest'\n[route.retry]\n"),
     ("upstream.NAME", "[upstream.x]\nendpoints = ['10.0.0.1:80']\n"),
+    ("upstream.NAME.tls", "[upstream.x]\nendpoints = ['10.0.0.1:80']\n[upstream.x.tls]\n"),
     ("upstream.NAME.endpoints", "[[upstream.x.endpoints]]\naddress = '10.0.0.1:80'\n"),
     (
         "upstream.NAME.balance",

@@ -11,7 +11,7 @@ use ringway::config::{
     Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver, ListenerConfig,
     ListenerTls, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe, Protocol,
     RetryCause, RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, TlsVersion,
-    UpstreamConfig, Variable, render,
+    UpstreamConfig, UpstreamTls, Variable, render,
 };
 
 use super::random::Random;
@@ -158,6 +158,21 @@ fn tls(random: &mut Random) -> ListenerTls {
     tls
 }
 
+fn upstream_tls(random: &mut Random) -> UpstreamTls {
+    let mut tls = UpstreamTls::new();
+    tls.sni = random.one_in(2).then(|| "api.internal".to_owned());
+    match random.below(3) {
+        0 => tls.danger_skip_verification = true,
+        1 => tls.ca = Some(FileName::new("/etc/ca.pem")),
+        _ => {}
+    }
+    if random.one_in(2) {
+        tls.cert = Some(FileName::new("/etc/own.pem"));
+        tls.key = Some(FileName::new("/etc/own.key"));
+    }
+    tls
+}
+
 fn client_auth(random: &mut Random) -> ClientAuth {
     let modes = [ClientAuthMode::Off, ClientAuthMode::Optional, ClientAuthMode::Required];
     let mode = random.pick(&modes);
@@ -282,6 +297,7 @@ fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
         .collect();
     let mut upstream = UpstreamConfig::new(format!("up_{index}"), endpoints);
     upstream.balance = balance(random);
+    upstream.tls = random.one_in(2).then(|| upstream_tls(random));
     upstream.pool.idle_per_endpoint = random.between(0, 65_536);
     upstream.pool.idle_timeout = duration(random);
     upstream.pool.share = random.pick(&[Share::Steal, Share::Off]);

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use super::wire::{Message, PATIENCE, Wire};
+use super::wire::{Message, PATIENCE, Tls, Wire};
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -48,6 +48,15 @@ impl Endpoint {
             let (bytes, _) = Wire::new(stream).rest();
             panic!("a connection came with {:?}", String::from_utf8_lossy(&bytes));
         }
+    }
+
+    /// The next connection, over TLS.
+    #[track_caller]
+    pub(crate) fn accept_secure(&self, config: &Arc<rustls::ServerConfig>) -> Wire {
+        let mut wire = self.accept();
+        let tls = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
+        wire.tls = Some(Box::new(Tls::Server(tls)));
+        wire
     }
 
     /// Answers every request by `answer`, in a thread per connection, until the process ends.

@@ -65,7 +65,6 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) enum Tls {
     Client(rustls::ClientConnection),
-    #[expect(dead_code, reason = "endpoints are plain")]
     Server(rustls::ServerConnection),
 }
 
@@ -121,6 +120,16 @@ impl Wire {
     /// Sends `bytes` to somebody who may have closed already.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Says that no more comes, as TLS does.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Some(Tls::Server(server)) = self.tls.as_deref_mut() {
+            server.send_close_notify();
+            while server.wants_write() {
+                server.write_tls(&mut self.stream).unwrap();
+            }
+        }
     }
 
     /// Ends this side; the other may go on.

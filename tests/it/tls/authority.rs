@@ -1,15 +1,21 @@
 //! An authority of a test's own, the certificates that it issues, and clients that trust it.
 
-use std::{fs, net::TcpStream, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm,
 };
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::WebPkiClientVerifier,
 };
 
 use crate::{
@@ -75,6 +81,32 @@ impl Authority {
         fs::write(path("pem"), cert).unwrap();
         fs::write(path("key"), key).unwrap();
         format!("cert = '{}', key = '{}'", path("pem").display(), path("key").display())
+    }
+
+    /// What an endpoint needs to be `names`; with `clients`, it asks for a certificate of theirs.
+    pub(super) fn endpoint(&self, names: &[&str], clients: Option<&Self>) -> Arc<ServerConfig> {
+        let (cert, key) = self.issue(for_names(names), &PKCS_ECDSA_P256_SHA256);
+        let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let mut config = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                let ca = CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap();
+                roots.add(ca).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        }
+        .with_single_cert(chain, key)
+        .unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
     }
 
     /// A client certificate for `subject`.
@@ -146,7 +178,16 @@ pub(super) fn try_connect(
     config: &Arc<ClientConfig>,
     name: &str,
 ) -> Result<Wire, std::io::Error> {
-    let mut stream = TcpStream::connect_timeout(&rig.address, PATIENCE)?;
+    connect_to(rig.address, config, name)
+}
+
+/// The same, to an address.
+pub(super) fn connect_to(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<Wire, std::io::Error> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();

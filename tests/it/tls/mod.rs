@@ -6,3 +6,5 @@ mod clients;
 mod files;
 mod handshakes;
 mod sessions;
+mod swaps;
+mod upstreams;
