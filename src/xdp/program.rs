@@ -200,6 +200,14 @@ impl ProgramDescriptor {
     }
 }
 
+impl ProgramDescriptor {
+    /// As aya has it, for tables of programs.
+    #[must_use]
+    pub fn program(&self) -> &ProgramFd {
+        &self.0
+    }
+}
+
 impl AsFd for ProgramDescriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

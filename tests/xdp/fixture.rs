@@ -12,7 +12,12 @@ use ringway::xdp::{
 /// # Panics
 /// With `XDP_TESTS=require`, instead of skipping.
 pub(crate) fn bench() -> Option<Bench> {
-    match Balancer::load(Sizes { flows: 10_000 }, None) {
+    sized(10_000)
+}
+
+/// The same with room for so many flows.
+pub(crate) fn sized(flows: u32) -> Option<Bench> {
+    match Balancer::load(Sizes { flows }, None) {
         Ok(balancer) => Some(Bench::new(balancer)),
         Err(error) => {
             let is_required = std::env::var("XDP_TESTS").is_ok_and(|value| value == "require");

@@ -8,6 +8,7 @@
 
 mod choice;
 mod cookies;
+mod cost;
 mod fixture;
 mod flows;
 mod golden;
