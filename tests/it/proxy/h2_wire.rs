@@ -304,10 +304,11 @@ impl H2 {
         self.data(stream, body.as_bytes(), true);
     }
 
-    /// Says good-bye: no new streams.
+    /// Says good-bye: no new streams. The other side has heard of it then.
     pub(crate) fn drain(&mut self) {
         self.codec.drain(now());
-        self.flush();
+        self.codec.send_ping(now());
+        self.until(|h2| !h2.codec.is_pinging());
     }
 }
 
