@@ -115,6 +115,7 @@ mod tests {
             },
             listeners: Vec::new(),
             certificates: Vec::new(),
+            h2: Vec::new(),
             shards: shards.iter().map(shard).collect(),
             routes: vec![RouteView { latency: latency.snapshot(), ..RouteView::default() }],
             upstreams: Vec::new(),

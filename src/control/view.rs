@@ -28,6 +28,8 @@ pub struct View {
     pub certificates: Vec<CertificateView>,
     /// By index.
     pub shards: Vec<ShardView>,
+    /// Both sides.
+    pub h2: Vec<H2View>,
     /// One per route and upstream it used, in the order of the config; requests that matched no
     /// route have a view named `-`.
     pub routes: Vec<RouteView>,
@@ -120,6 +122,27 @@ pub struct CertificateView {
     pub has_ocsp: bool,
     /// What clients are asked for: `off`, `optional`, `required`.
     pub client_auth: &'static str,
+}
+
+/// HTTP/2 on one side, all shards together.
+#[derive(Debug, Clone, Default)]
+pub struct H2View {
+    /// `downstream` or `upstream`.
+    pub side: &'static str,
+    /// Connections open.
+    pub connections: u64,
+    /// Streams with an exchange.
+    pub streams_open: u64,
+    /// Streams opened.
+    pub streams: u64,
+    /// Requests that broke a rule and never became one.
+    pub refused: u64,
+    /// Streams that ended early: by whom (`them`, `us`), code, count.
+    pub resets: Vec<(&'static str, &'static str, u64)>,
+    /// Connections that ended by GOAWAY, likewise.
+    pub goaways: Vec<(&'static str, &'static str, u64)>,
+    /// Connections that we ended for abuse, by kind.
+    pub abuse: Vec<(&'static str, u64)>,
 }
 
 /// One shard.

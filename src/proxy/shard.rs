@@ -51,7 +51,7 @@ impl Shard {
             process,
             serial: Cell::new(0),
             pools,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(&stats),
             stats,
             access: RefCell::new(None),
             date: RefCell::new((0, Rc::from(""))),
@@ -65,6 +65,10 @@ impl Shard {
     #[must_use]
     pub fn id(&self) -> u16 {
         self.id
+    }
+
+    pub(super) fn shared_stats(&self) -> &Arc<ShardStats> {
+        &self.stats
     }
 
     /// The shard's counters.

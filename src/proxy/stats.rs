@@ -8,6 +8,7 @@ use crossbeam_utils::CachePadded;
 use super::error::Error;
 use crate::{
     base::metrics::{Counter, Gauge, Histogram},
+    protocol::h2::{Abuse, ErrorCode},
     transport::tls::{Handshaken, Reason, Version},
 };
 
@@ -28,6 +29,10 @@ pub struct ShardStats {
     pub client_aborts: Counter,
     /// Upgraded connections open now.
     pub tunnels: Gauge,
+    /// HTTP/2 with clients.
+    pub h2_downstream: H2Counters,
+    /// HTTP/2 with endpoints.
+    pub h2_upstream: H2Counters,
     /// Bytes received from and sent to clients.
     pub received_bytes: Counter,
     /// Bytes sent to clients.
@@ -48,6 +53,84 @@ pub struct ShardStats {
     pub buffer_waits: Counter,
     /// Times the completion queue overflowed.
     pub cq_overflows: Counter,
+}
+
+/// HTTP/2 on one side of one shard.
+#[derive(Debug, Default)]
+pub struct H2Counters {
+    /// Connections open now.
+    pub connections: Gauge,
+    /// Streams with an exchange now.
+    pub streams_open: Gauge,
+    /// Streams that were opened.
+    pub streams: Counter,
+    /// Requests that broke a rule of HTTP/2 and never became one.
+    pub refused: Counter,
+    /// Streams that ended early: reset by the other side, by us.
+    pub resets: [CodeCounters; 2],
+    /// Connections that ended by a GOAWAY: of the other side, of us.
+    pub goaways: [CodeCounters; 2],
+    /// Connections that we ended for abuse, by [`Abuse::ALL`].
+    pub abuse: [Counter; Abuse::ALL.len()],
+}
+
+/// One counter for each error code of HTTP/2, and a last one for those that nobody registered.
+#[derive(Debug, Default)]
+pub struct CodeCounters([Counter; ErrorCode::ALL.len() + 1]);
+
+/// Who ended something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The other side.
+    Them,
+    /// This one.
+    Us,
+}
+
+impl By {
+    /// Both, in the order of the counters.
+    pub const ALL: [Self; 2] = [Self::Them, Self::Us];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Them => "them",
+            Self::Us => "us",
+        }
+    }
+}
+
+impl CodeCounters {
+    fn count(&self, code: ErrorCode) {
+        let index = ErrorCode::ALL.iter().position(|own| *own == code);
+        if let Some(counter) = self.0.get(index.unwrap_or(ErrorCode::ALL.len())) {
+            counter.increment();
+        }
+    }
+
+    /// The codes' names with their counts.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = ErrorCode::ALL.iter().map(|code| code.as_str()).chain(["other"]);
+        names.zip(&self.0).map(|(name, counter)| (name, counter.get()))
+    }
+}
+
+impl H2Counters {
+    pub(super) fn count_reset(&self, by: By, code: ErrorCode) {
+        self.resets[by as usize].count(code);
+    }
+
+    pub(super) fn count_goaway(&self, by: By, code: ErrorCode) {
+        self.goaways[by as usize].count(code);
+    }
+
+    pub(super) fn count_abuse(&self, kind: Abuse) {
+        let index = Abuse::ALL.iter().position(|own| *own == kind);
+        if let Some(counter) = index.and_then(|index| self.abuse.get(index)) {
+            counter.increment();
+        }
+    }
 }
 
 /// A named thing's counters, one padded set a shard. Kept over reloads by name.

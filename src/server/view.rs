@@ -9,13 +9,16 @@ use crate::{
     control::{
         upstreams,
         view::{
-            ConfigView, FilterView, ListenerView, RouteView, ShardView, TlsView, UpstreamView, View,
+            ConfigView, FilterView, H2View, ListenerView, RouteView, ShardView, TlsView,
+            UpstreamView, View,
         },
     },
+    protocol::h2::Abuse,
     proxy::{
         NO_ROUTE,
         stats::{
-            ListenerCounters, PerShard, RouteCounters, ShardStats, TlsCounters, UpstreamCounters,
+            By, CodeCounters, H2Counters, ListenerCounters, PerShard, RouteCounters, ShardStats,
+            TlsCounters, UpstreamCounters,
         },
     },
     runtime::{DriverKind, now_uncached},
@@ -50,6 +53,10 @@ pub(super) fn view(plane: &Plane) -> View {
         listeners: snapshot.listeners.iter().map(|stats| listener(plane, stats)).collect(),
         certificates: certificate_views(&snapshot.config, &snapshot.tls),
         shards: shards(plane),
+        h2: vec![
+            h2(plane, "downstream", |stats| &stats.h2_downstream),
+            h2(plane, "upstream", |stats| &stats.h2_upstream),
+        ],
         routes: snapshot.routes.iter().map(|stats| route(plane, stats)).collect(),
         upstreams: upstream_views(plane),
         filters: filters(plane),
@@ -120,6 +127,33 @@ fn shard(stats: &ShardStats, cpu: Option<usize>) -> ShardView {
         leases_in_use: unsigned(stats.leases_in_use.get()),
         buffer_waits: stats.buffer_waits.get(),
         cq_overflows: stats.cq_overflows.get(),
+    }
+}
+
+fn h2(plane: &Plane, side: &'static str, of: fn(&ShardStats) -> &H2Counters) -> H2View {
+    let each = || plane.stats.iter().map(|stats| of(stats));
+    let ended = |read: fn(&H2Counters) -> &[CodeCounters; 2]| {
+        let mut all = Vec::new();
+        for (index, by) in By::ALL.iter().enumerate() {
+            for (at, (code, _)) in CodeCounters::default().each().enumerate() {
+                let count = each().filter_map(|h2| read(h2)[index].each().nth(at));
+                all.push((by.as_str(), code, count.map(|(_, count)| count).sum()));
+            }
+        }
+        all
+    };
+    let abuse = Abuse::ALL.iter().enumerate();
+    H2View {
+        side,
+        connections: each().map(|h2| unsigned(h2.connections.get())).sum(),
+        streams_open: each().map(|h2| unsigned(h2.streams_open.get())).sum(),
+        streams: each().map(|h2| h2.streams.get()).sum(),
+        refused: each().map(|h2| h2.refused.get()).sum(),
+        resets: ended(|h2| &h2.resets),
+        goaways: ended(|h2| &h2.goaways),
+        abuse: abuse
+            .map(|(at, kind)| (kind.as_str(), each().map(|h2| h2.abuse[at].get()).sum()))
+            .collect(),
     }
 }
 

@@ -73,6 +73,21 @@ fn each_number_of_the_view_has_its_place() {
         ("ringway_request_duration_seconds_bucket", &with(("le", "60.0")), 4.0),
         ("ringway_request_duration_seconds_bucket", &with(("le", "+Inf")), 5.0),
         ("ringway_connections_open", &[("listener", "web")], 4.0),
+        ("ringway_h2_connections_open", &[("side", "downstream")], 3.0),
+        ("ringway_h2_streams_open", &[("side", "downstream")], 8.0),
+        ("ringway_h2_streams_total", &[("side", "downstream")], 800.0),
+        ("ringway_h2_requests_malformed_total", &[("side", "downstream")], 4.0),
+        (
+            "ringway_h2_resets_total",
+            &[("side", "downstream"), ("by", "them"), ("code", "cancel")],
+            9.0,
+        ),
+        (
+            "ringway_h2_goaways_total",
+            &[("side", "downstream"), ("by", "us"), ("code", "enhance_your_calm")],
+            1.0,
+        ),
+        ("ringway_h2_abuse_total", &[("side", "downstream"), ("kind", "rapid_reset")], 1.0),
         (
             "ringway_connections_refused_total",
             &[("listener", "web"), ("reason", "max_connections")],

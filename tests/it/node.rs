@@ -12,8 +12,8 @@ use ringway::{
     control::{
         Node, Phase, Probed, ReloadError, Reloaded, Stop, Verdict,
         view::{
-            CertificateView, ConfigView, EndpointTotals, EndpointView, FilterView, ListenerView,
-            RouteView, ShardView, TlsView, UpstreamView, View,
+            CertificateView, ConfigView, EndpointTotals, EndpointView, FilterView, H2View,
+            ListenerView, RouteView, ShardView, TlsView, UpstreamView, View,
         },
     },
 };
@@ -128,6 +128,16 @@ pub(crate) fn view() -> View {
             client_auth: "off",
         }],
         shards: (0..2).map(shard_view).collect(),
+        h2: vec![H2View {
+            side: "downstream",
+            connections: 3,
+            streams_open: 8,
+            streams: 800,
+            refused: 4,
+            resets: vec![("them", "cancel", 9), ("us", "internal_error", 0)],
+            goaways: vec![("us", "enhance_your_calm", 1)],
+            abuse: vec![("rapid_reset", 1), ("ping", 0)],
+        }],
         routes: vec![
             RouteView {
                 name: "all".to_owned(),

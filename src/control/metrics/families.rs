@@ -16,7 +16,7 @@ use crate::{
     control::{
         metrics::Exposition,
         node::Phase,
-        view::{EndpointTotals, EndpointView, RouteView, ShardView, UpstreamView},
+        view::{EndpointTotals, EndpointView, H2View, RouteView, ShardView, UpstreamView},
     },
 };
 
@@ -50,6 +50,7 @@ pub(super) fn encode(it: &Exposition, encoder: DescriptorEncoder<'_>) -> fmt::Re
     process(it, &mut to)?;
     listeners(it, &mut to)?;
     shards(it, &mut to)?;
+    h2(&it.view.h2, &mut to)?;
     requests(&it.view.routes, &mut to)?;
     filters(it, &mut to)?;
     upstreams(&it.view.upstreams, &mut to)?;
@@ -339,6 +340,45 @@ fn shards(it: &Exposition, to: &mut Families<'_>) -> fmt::Result {
         to.gauge(family, help, shards.iter().enumerate().map(|(i, s)| (name(i), read(s))))?;
     }
     Ok(())
+}
+
+fn h2(sides: &[H2View], to: &mut Families<'_>) -> fmt::Result {
+    type Read = fn(&H2View) -> u64;
+    type Ended = fn(&H2View) -> &[(&'static str, &'static str, u64)];
+    let side = |view: &H2View| [label("side", view.side)];
+    let gauges: [(&str, &str, Read); 2] = [
+        ("h2_connections_open", "HTTP/2 connections open.", |h2| h2.connections),
+        ("h2_streams_open", "HTTP/2 streams open.", |h2| h2.streams_open),
+    ];
+    for (family, help, read) in gauges {
+        to.gauge(family, help, sides.iter().map(|h2| (side(h2), read(h2))))?;
+    }
+    let counters: [(&str, &str, Read); 2] = [
+        ("h2_streams", "HTTP/2 streams opened.", |h2| h2.streams),
+        ("h2_requests_malformed", "Requests refused by HTTP/2's own rules.", |h2| h2.refused),
+    ];
+    for (family, help, read) in counters {
+        to.counter(family, help, sides.iter().map(|h2| (side(h2), read(h2))))?;
+    }
+    let ended: [(&str, &str, Ended); 2] = [
+        ("h2_resets", "HTTP/2 streams reset, by whom and why.", |h2| &h2.resets),
+        ("h2_goaways", "HTTP/2 connections ended by GOAWAY, by whom and why.", |h2| &h2.goaways),
+    ];
+    for (family, help, read) in ended {
+        let each = sides.iter().flat_map(|h2| {
+            let some = read(h2).iter().filter(|(_, _, count)| *count > 0);
+            some.map(|(by, code, count)| {
+                ([label("side", h2.side), label("by", *by), label("code", *code)], *count)
+            })
+        });
+        to.counter(family, help, each)?;
+    }
+    let abuse = sides.iter().flat_map(|h2| {
+        h2.abuse
+            .iter()
+            .map(|(kind, count)| ([label("side", h2.side), label("kind", *kind)], *count))
+    });
+    to.counter("h2_abuse", "HTTP/2 connections ended for abuse.", abuse)
 }
 
 fn requests(routes: &[RouteView], to: &mut Families<'_>) -> fmt::Result {

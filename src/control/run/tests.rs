@@ -31,6 +31,7 @@ impl Node for Note {
             },
             listeners: Vec::new(),
             certificates: Vec::new(),
+            h2: Vec::new(),
             shards: Vec::new(),
             routes: Vec::new(),
             upstreams: Vec::new(),

@@ -15,7 +15,7 @@ use super::{Downstream, h1::Service, write_h2};
 use crate::{
     protocol::{
         h1,
-        h2::{self, ErrorCode, Limits, ResetCause, Violation},
+        h2::{self, ErrorCode, Limits},
         http::{self, Framing, Method, RequestHead},
     },
     proxy::{
@@ -107,12 +107,6 @@ struct Server<H> {
 impl<H: Handler + 'static> Role for Server<H> {
     fn accept(&self, request: NewRequest) {
         runtime::spawn(exchange(Rc::clone(&self.service), Rc::clone(&self.connection), request));
-    }
-
-    fn count_reset(&self, _code: ErrorCode, _cause: ResetCause) {}
-
-    fn count_refused(&self, _violation: Violation) {
-        self.service.shard().stats().bad_requests.increment();
     }
 
     fn is_ending(&self) -> bool {

@@ -19,7 +19,7 @@ use std::{
 use super::{session::Session, stream::Handle};
 use crate::{
     protocol::{
-        h2::{ConnectionError, ErrorCode, ResetCause, Violation},
+        h2::{ConnectionError, ErrorCode, Violation},
         http::{Framing, RequestHead},
     },
     proxy::{
@@ -27,6 +27,7 @@ use crate::{
         connection::{SendError, send_within},
         pace::Pace,
         recycle::{self, Pooled},
+        stats::By,
     },
     runtime::{self, Either, Expired, SendBuf, Timer, race},
 };
@@ -44,10 +45,6 @@ pub(in crate::proxy) trait Role {
     fn accept(&self, request: NewRequest);
     /// Settings have come, or a GOAWAY.
     fn changed(&self) {}
-    /// A stream was reset by the other side, or for what it did.
-    fn count_reset(&self, code: ErrorCode, cause: ResetCause);
-    /// A request was refused before it became one.
-    fn count_refused(&self, violation: Violation);
     /// Whether no new stream is to begin any more.
     fn is_ending(&self) -> bool;
     /// How long the connection may be without a stream.
@@ -77,6 +74,7 @@ pub(in crate::proxy) async fn drive(
     timer: &Timer,
     role: &impl Role,
 ) -> Ended {
+    session.counters().connections.add(1);
     let mut write = pin!(write(session, role));
     let ended = match race(read(session, first, timer, role), write.as_mut()).await {
         Either::First(ended) => {
@@ -91,7 +89,24 @@ pub(in crate::proxy) async fn drive(
         Either::Second(ended) => ended,
     };
     session.fail();
+    count(session, ended);
     ended
+}
+
+/// Counts a session's end.
+fn count(session: &Session, ended: Ended) {
+    let counters = session.counters();
+    counters.connections.add(-1);
+    match ended {
+        Ended::Broken(error) => {
+            counters.count_goaway(By::Us, error.code());
+            if let ConnectionError(Violation::Abuse(kind)) = error {
+                counters.count_abuse(kind);
+            }
+        }
+        Ended::Finished => counters.count_goaway(By::Us, ErrorCode::NoError),
+        Ended::Closed | Ended::Stalled => {}
+    }
 }
 
 async fn read(

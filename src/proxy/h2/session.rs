@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
+    sync::Arc,
     time::Instant,
 };
 
@@ -17,10 +18,16 @@ use super::{
 pub(super) use crate::protocol::h2::Connection as Codec;
 use crate::{
     protocol::{
-        h2::{ConnectionError, EndStream, ErrorCode, Event, Limits, SendError, StreamId},
+        h2::{
+            ConnectionError, EndStream, ErrorCode, Event, Limits, ResetCause, SendError, StreamId,
+        },
         http::{Framing, Headers, RequestHead, ResponseHead, Scheme},
     },
-    proxy::{Connection, recycle::Pooled},
+    proxy::{
+        Connection,
+        recycle::Pooled,
+        stats::{By, H2Counters, ShardStats},
+    },
     runtime::{self, Signal},
     transport::Stream as Transport,
     upstream::Dialed,
@@ -47,6 +54,7 @@ impl Link {
 /// An HTTP/2 connection.
 pub(in crate::proxy) struct Session {
     pub(in crate::proxy) link: Link,
+    stats: Arc<ShardStats>,
     codec: RefCell<Codec>,
     /// Streams with an exchange, by number.
     streams: RefCell<Vec<(StreamId, Rc<Stream>)>>,
@@ -66,18 +74,25 @@ impl Session {
     /// The server's side of `connection`.
     pub(in crate::proxy) fn server(connection: &Rc<Connection>, limits: Limits) -> Rc<Self> {
         let now = runtime::now();
-        Self::new(Link::Downstream(Rc::clone(connection)), Codec::server(limits, now), now)
+        let stats = Arc::clone(connection.shard.shared_stats());
+        Self::new(Link::Downstream(Rc::clone(connection)), stats, Codec::server(limits, now), now)
     }
 
     /// The client's side of a connection to an endpoint.
-    pub(in crate::proxy) fn client(dialed: Dialed, limits: Limits, scheme: Scheme) -> Rc<Self> {
+    pub(in crate::proxy) fn client(
+        dialed: Dialed,
+        stats: Arc<ShardStats>,
+        limits: Limits,
+        scheme: Scheme,
+    ) -> Rc<Self> {
         let now = runtime::now();
-        Self::new(Link::Upstream(dialed), Codec::client(limits, scheme, now), now)
+        Self::new(Link::Upstream(dialed), stats, Codec::client(limits, scheme, now), now)
     }
 
-    fn new(link: Link, codec: Codec, now: Instant) -> Rc<Self> {
+    fn new(link: Link, stats: Arc<ShardStats>, codec: Codec, now: Instant) -> Rc<Self> {
         Rc::new(Self {
             link,
+            stats,
             codec: RefCell::new(codec),
             streams: RefCell::default(),
             driver: Signal::new(),
@@ -86,6 +101,14 @@ impl Session {
             uses: Cell::new(0),
             mux: RefCell::default(),
         })
+    }
+
+    /// What is counted of its side.
+    pub(super) fn counters(&self) -> &H2Counters {
+        match self.link {
+            Link::Downstream(_) => &self.stats.h2_downstream,
+            Link::Upstream(_) => &self.stats.h2_upstream,
+        }
     }
 
     /// Calls `use_codec` with the codec, and wakes the driver if there is something to send then.
@@ -196,7 +219,8 @@ impl Session {
                 }
             }
             Event::Reset { stream, code, cause } => {
-                role.count_reset(code, cause);
+                let by = if let ResetCause::Violation(_) = cause { By::Us } else { By::Them };
+                self.counters().count_reset(by, code);
                 if let Some(stream) = self.find(stream) {
                     stream.put_gone(Gone::Reset(code, cause));
                 }
@@ -206,8 +230,12 @@ impl Session {
                     stream.put_room();
                 }
             }
-            Event::Refused { violation, .. } => role.count_refused(violation),
-            Event::Settings | Event::GoAway { .. } => role.changed(),
+            Event::Refused { .. } => self.counters().refused.increment(),
+            Event::GoAway { code } => {
+                self.counters().count_goaway(By::Them, code);
+                role.changed();
+            }
+            Event::Settings => role.changed(),
         }
     }
 
@@ -259,6 +287,9 @@ impl Session {
 
     fn enter(self: &Rc<Self>, id: StreamId) -> Rc<Stream> {
         self.uses.set(self.uses.get() + 1);
+        let counters = self.counters();
+        counters.streams.increment();
+        counters.streams_open.add(1);
         let stream = Stream::new(self, id);
         // Numbers rise, so the table stays in order.
         self.streams.borrow_mut().push((id, Rc::clone(&stream)));
@@ -284,11 +315,18 @@ impl Session {
             // A session that was only kept open by this stream may end now.
             self.driver.notify();
         }
+        if found.is_some() {
+            self.counters().streams_open.add(-1);
+        }
         drop(found);
-        self.with(|codec| match codec.stream_state(id) {
-            Some(state) if !state.we_ended => codec.reset(id, unfinished),
-            Some(state) if !state.they_ended => codec.reset(id, unread),
-            _ => {}
+        self.with(|codec| {
+            let code = match codec.stream_state(id) {
+                Some(state) if !state.we_ended => unfinished,
+                Some(state) if !state.they_ended => unread,
+                _ => return,
+            };
+            codec.reset(id, code);
+            self.counters().count_reset(By::Us, code);
         });
         if let Some(mux) = self.mux.borrow().upgrade() {
             mux.wake(1);

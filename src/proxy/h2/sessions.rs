@@ -13,6 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     rc::{Rc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,22 +22,22 @@ use super::{
     session::Session,
 };
 use crate::{
-    protocol::{
-        h2::{ErrorCode, Limits, ResetCause, Violation},
-        http::Scheme,
-    },
+    protocol::{h2::Limits, http::Scheme},
+    proxy::stats::ShardStats,
     runtime::{self, PooledFuture, Signal, Timer},
     upstream::{ConnectError, EndpointId, Pool},
 };
 
 /// The sessions of one shard, by endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::proxy) struct Sessions {
+    stats: Arc<ShardStats>,
     endpoints: RefCell<BTreeMap<EndpointId, Weak<Mux>>>,
 }
 
 /// The sessions to one endpoint. Alive as long as one of its sessions or requests is.
 pub(super) struct Mux {
+    stats: Arc<ShardStats>,
     open: RefCell<Vec<Rc<Session>>>,
     /// Connections on their way.
     dialing: Cell<usize>,
@@ -52,6 +53,11 @@ struct Place {
 }
 
 impl Sessions {
+    /// None yet.
+    pub(in crate::proxy) fn new(stats: &Arc<ShardStats>) -> Self {
+        Self { stats: Arc::clone(stats), endpoints: RefCell::default() }
+    }
+
     /// A session to endpoint `index` of `pool` that takes a request now.
     ///
     /// Cancel safe: a connection that is on its way is there for the next.
@@ -79,6 +85,7 @@ impl Sessions {
         }
         endpoints.retain(|_, mux| mux.strong_count() > 0);
         let mux = Rc::new(Mux {
+            stats: Arc::clone(&self.stats),
             open: RefCell::default(),
             dialing: Cell::new(0),
             waiting: RefCell::default(),
@@ -133,7 +140,8 @@ impl Mux {
                 Ok(dialed) => {
                     let is_secure = dialed.endpoint().tls().is_some();
                     let scheme = if is_secure { Scheme::Https } else { Scheme::Http };
-                    let session = Session::client(dialed, limits(), scheme);
+                    let stats = Arc::clone(&mux.stats);
+                    let session = Session::client(dialed, stats, limits(), scheme);
                     session.serve(&mux);
                     mux.open.borrow_mut().push(Rc::clone(&session));
                     mux.wake(session.streams_free());
@@ -227,10 +235,6 @@ impl Role for Client {
     fn changed(&self) {
         self.mux.wake(usize::MAX);
     }
-
-    fn count_reset(&self, _code: ErrorCode, _cause: ResetCause) {}
-
-    fn count_refused(&self, _violation: Violation) {}
 
     fn is_ending(&self) -> bool {
         false
