@@ -51,10 +51,11 @@ impl Chunk {
         copy.into()
     }
 
-    /// Appends `bytes` if they fit into the memory that is there already.
-    pub(crate) fn extend_in_place(&mut self, bytes: &[u8]) -> bool {
+    /// Appends `bytes` if the chunk has its own memory and is then at most `most` long. (The memory's
+    /// size decides nothing: it differs from run to run.)
+    pub(crate) fn extend_within(&mut self, bytes: &[u8], most: usize) -> bool {
         match &mut self.kind {
-            ChunkKind::Owned(own) if own.capacity() - own.len() >= bytes.len() => {
+            ChunkKind::Owned(own) if own.len() + bytes.len() <= most => {
                 own.extend_from_slice(bytes);
                 true
             }

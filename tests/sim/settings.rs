@@ -6,6 +6,8 @@ use crate::{plan::Profile, random::Random};
 
 /// Where the proxy listens.
 pub(crate) const LISTENER_PORT: u16 = 8000;
+/// Where it listens for itself, with HTTP/2.
+pub(crate) const INNER_PORT: u16 = 8001;
 /// Where endpoints listen: so many ports from this one on.
 pub(crate) const ENDPOINT_PORT: u16 = 9001;
 pub(crate) const ENDPOINTS_MAX: u16 = 4;
@@ -31,6 +33,9 @@ pub(crate) struct Settings {
     pub(crate) rate: Option<u32>,
     /// Whether timeouts are short enough to be met.
     pub(crate) is_hasty: bool,
+    /// Whether the proxy stands before itself, with HTTP/2 between: every request is a stream there,
+    /// on its way out and on its way in.
+    pub(crate) is_chained: bool,
 }
 
 /// How long an idle upstream connection is kept.
@@ -61,6 +66,7 @@ pub(crate) fn draw(random: &mut Random, profile: Profile) -> Settings {
         has_filters: random.percent(40),
         rate: if is_calm { None } else { random.pick(&[None, None, None, Some(5)]) },
         is_hasty: !is_calm && random.percent(60),
+        is_chained: random.percent(40),
     }
 }
 
@@ -72,6 +78,7 @@ pub(crate) fn change(random: &mut Random, profile: Profile, before: &Settings) -
     let mut next = draw(random, profile);
     // Another rate would be another limit.
     next.rate = before.rate;
+    next.is_chained = before.is_chained;
     if random.percent(50) {
         next.endpoints.clone_from(&before.endpoints);
     }
@@ -121,6 +128,9 @@ retry = {{ attempts = {}, on = [{}], budget = 1.0 }}
             self.retries,
             self.retry_on,
         );
+        if self.is_chained {
+            text = text.replace("name = \"tokens\"", "name = \"tokens\"\nlistener = \"inner\"");
+        }
         let mut filters = if self.has_filters { vec!["'id'", "'edit'"] } else { Vec::new() };
         if let Some(rate) = self.rate {
             filters.push("'rate'");
@@ -130,6 +140,34 @@ retry = {{ attempts = {}, on = [{}], budget = 1.0 }}
             text = text.replacen("[[route]]", &table, 1);
         }
         writeln!(text, "filters = [{}]", filters.join(", ")).unwrap();
+        if self.is_chained {
+            write!(
+                text,
+                r#"
+[listener.inner]
+address = "127.0.0.1:{INNER_PORT}"
+alpn = "h2"
+limits = {{ header_timeout = "{long}ms", body_timeout = "{long}ms", write_timeout = "{long}ms", idle = "20s", body = "unlimited" }}
+
+[upstream.hop]
+protocol = "h2"
+endpoints = ["127.0.0.1:{INNER_PORT}"]
+pool = {{ idle_timeout = "{IDLE_TIMEOUT_SECONDS}s" }}
+limits = {{ pending = 1000, queue_timeout = "60s"{} }}
+outlier = {{ consecutive_failures = "off" }}
+
+[[route]]
+name = "outer"
+listener = "web"
+match = {{ path = "/t/*" }}
+upstream = "hop"
+timeouts = {{ connect = "{short}ms", first_byte = "{long}ms", idle = "{long}ms" }}
+retry = {{ attempts = 0 }}
+"#,
+                self.connections_max.map_or(String::new(), |most| format!(", connections = {most}")),
+            )
+            .unwrap();
+        }
         text
     }
 }

@@ -22,7 +22,9 @@ use crate::{
     client, endpoint,
     ledger::{Ledger, Tally},
     plan::{Plan, Profile},
-    settings::{ENDPOINT_PORT, ENDPOINTS_MAX, IDLE_TIMEOUT_SECONDS, LISTENER_PORT, Settings},
+    settings::{
+        ENDPOINT_PORT, ENDPOINTS_MAX, IDLE_TIMEOUT_SECONDS, INNER_PORT, LISTENER_PORT, Settings,
+    },
 };
 
 /// What a run came to.
@@ -149,13 +151,14 @@ impl World {
             steward.prepare(&snapshot).unwrap();
         }
         for steward in &mut self.stewards {
-            let listening = is_first.then(|| Listening {
-                name: "web".into(),
-                address: address(LISTENER_PORT),
-                socket: TcpListener::bind(address(LISTENER_PORT), &ListenOptions::default())
-                    .unwrap(),
-            });
-            steward.commit(listening.into_iter().collect());
+            let mut listening = Vec::new();
+            if is_first {
+                listening.push(listen("web", LISTENER_PORT));
+            }
+            if is_first && settings.is_chained {
+                listening.push(listen("inner", INNER_PORT));
+            }
+            steward.commit(listening);
         }
         self.snapshot = snapshot;
     }
@@ -284,6 +287,12 @@ impl World {
             });
         }
     }
+}
+
+fn listen(name: &str, port: u16) -> Listening {
+    let address = address(port);
+    let socket = TcpListener::bind(address, &ListenOptions::default()).unwrap();
+    Listening { name: name.into(), address, socket }
 }
 
 fn snapshot(settings: &Settings, shards: usize, previous: Option<&Snapshot>) -> Arc<Snapshot> {

@@ -58,7 +58,8 @@ pub(in crate::proxy) struct Stream {
 #[derive(Debug, Default)]
 struct Inbox {
     /// A client's: the head of the response, interim ones before it.
-    heads: VecDeque<Answer>,
+    answer: Option<Answer>,
+    more_answers: VecDeque<Answer>,
     /// The oldest chunk; the usual stream never has a second.
     first: Option<Chunk>,
     more: VecDeque<Chunk>,
@@ -136,7 +137,11 @@ impl Stream {
         if answer.is_end && inbox.end == End::Open {
             inbox.end = End::Whole;
         }
-        inbox.heads.push_back(answer);
+        if inbox.answer.is_none() {
+            inbox.answer = Some(answer);
+        } else {
+            inbox.more_answers.push_back(answer);
+        }
         drop(inbox);
         self.signal.notify();
     }
@@ -242,7 +247,9 @@ impl Stream {
     pub(in crate::proxy) async fn answer(&self) -> Result<Answer, Gone> {
         self.wait(|| {
             let mut inbox = self.inbox.borrow_mut();
-            match (inbox.heads.pop_front(), inbox.gone) {
+            let answer = inbox.answer.take();
+            inbox.answer = inbox.more_answers.pop_front();
+            match (answer, inbox.gone) {
                 (Some(answer), _) => Some(Ok(answer)),
                 (None, Some(gone)) => Some(Err(gone)),
                 (None, None) => None,
@@ -374,11 +381,11 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Inbox {
-    /// Copies `bytes` behind what is here, into the last chunk if that has room.
+    /// Copies `bytes` behind what is here, into the last chunk if that is small.
     fn push(&mut self, bytes: &[u8]) {
         let last = self.more.back_mut().or(self.first.as_mut());
         if let Some(last) = last
-            && last.extend_in_place(bytes)
+            && last.extend_within(bytes, CHUNK_MAX)
         {
             return;
         }
@@ -391,6 +398,9 @@ impl Inbox {
         }
     }
 }
+
+/// Small DATA is gathered up to this size, so that a thousand crumbs don't cost a thousand chunks.
+const CHUNK_MAX: usize = 16 * 1024;
 
 /// Owns a stream: when it is dropped the session forgets the stream, and resets it if it has not
 /// ended on both sides.
