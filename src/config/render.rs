@@ -365,6 +365,10 @@ fn health(health: &HealthConfig) -> String {
             let host = host.iter().map(|host| format!("host = {}", string(host)));
             std::iter::once(format!("http = {}", string(path))).chain(host).collect()
         }
+        Probe::Grpc { service, host } => {
+            let host = host.iter().map(|host| format!("host = {}", string(host)));
+            std::iter::once(format!("grpc = {}", string(service))).chain(host).collect()
+        }
     };
     parts.push(format!("interval = {}", duration(health.interval)));
     parts.push(format!("timeout = {}", duration(health.timeout)));

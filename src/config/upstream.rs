@@ -164,6 +164,8 @@ pub struct UpstreamLimits {
 pub struct HealthConfig {
     /// How an endpoint is asked.
     pub probe: Probe,
+    /// What it speaks, for [`Probe::Http`]: the upstream's protocol. Default: HTTP/1.1.
+    pub protocol: UpstreamProtocol,
     /// From one check to the next. Default: 2 s.
     pub interval: Duration,
     /// How long an answer may take; not longer than `interval`. Default: 1 s.
@@ -186,6 +188,13 @@ pub enum Probe {
         /// Path and query asked for.
         path: String,
         /// The `Host` sent. Default (`None`): the endpoint's address.
+        host: Option<String>,
+    },
+    /// It must answer `grpc.health.v1` with SERVING, over HTTP/2.
+    Grpc {
+        /// The service asked for; empty: the server as a whole. At most 127 bytes.
+        service: String,
+        /// The authority sent. Default (`None`): the endpoint's address.
         host: Option<String>,
     },
 }
@@ -233,6 +242,7 @@ impl HealthConfig {
     pub fn new(probe: Probe) -> Self {
         Self {
             probe,
+            protocol: UpstreamProtocol::Http11,
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod ask;
+mod ask_h2;
 mod tally;
 
 use tally::Tally;

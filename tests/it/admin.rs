@@ -15,7 +15,7 @@ use std::{
 };
 
 use ringway::{
-    config::{AdminConfig, HealthConfig, LogConfig, Probe},
+    config::{AdminConfig, HealthConfig, LogConfig, Probe, UpstreamProtocol},
     control::{
         Control, ControlError, Phase, ReloadError, Reloaded, Stop,
         admin::socket::BindError,
@@ -337,6 +337,7 @@ fn probes_run_and_their_verdict_is_in_the_status() {
     drop(listener);
     let health = HealthConfig {
         probe: Probe::Tcp,
+        protocol: UpstreamProtocol::Http11,
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(50),
         rise: 1,

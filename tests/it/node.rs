@@ -81,6 +81,19 @@ pub(crate) fn reloaded(generation: u64, admin: AdminConfig) -> Reloaded {
     }
 }
 
+fn h2_view() -> H2View {
+    H2View {
+        side: "downstream",
+        connections: 3,
+        streams_open: 8,
+        streams: 800,
+        refused: 4,
+        resets: vec![("them", "cancel", 9), ("us", "internal_error", 0)],
+        goaways: vec![("us", "enhance_your_calm", 1)],
+        abuse: vec![("rapid_reset", 1), ("ping", 0)],
+    }
+}
+
 /// One of everything, with names that want escaping.
 pub(crate) fn view() -> View {
     let latency = Histogram::new();
@@ -128,16 +141,7 @@ pub(crate) fn view() -> View {
             client_auth: "off",
         }],
         shards: (0..2).map(shard_view).collect(),
-        h2: vec![H2View {
-            side: "downstream",
-            connections: 3,
-            streams_open: 8,
-            streams: 800,
-            refused: 4,
-            resets: vec![("them", "cancel", 9), ("us", "internal_error", 0)],
-            goaways: vec![("us", "enhance_your_calm", 1)],
-            abuse: vec![("rapid_reset", 1), ("ping", 0)],
-        }],
+        h2: vec![h2_view()],
         routes: vec![
             RouteView {
                 name: "all".to_owned(),

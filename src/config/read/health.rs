@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::raw::Kind;
-use crate::config::upstream::{HealthConfig, Probe};
+use crate::config::upstream::{HealthConfig, Probe, UpstreamProtocol};
 
 use super::text::is_path_text;
 
 /// Reads the table; without a fault in it the result is a valid check.
-pub(super) fn health(fields: &Fields<'_>) -> HealthConfig {
+pub(super) fn health(fields: &Fields<'_>, protocol: UpstreamProtocol) -> HealthConfig {
     let default = HealthConfig::new(Probe::Tcp);
     let probe = probe(fields);
     let interval = fields.duration("interval", TIMES, default.interval);
@@ -22,13 +22,16 @@ pub(super) fn health(fields: &Fields<'_>) -> HealthConfig {
         value.problem("is longer than `interval`; a check ends before the next begins");
     }
     let expect = fields.value("expect").map(|value| expect(&value));
-    if matches!(probe, Probe::Tcp)
-        && let Some(value) = fields.value("expect")
-    {
-        value.problem("has no effect with `tcp`; a connection has no status");
+    if let Some(value) = fields.value("expect") {
+        match probe {
+            Probe::Tcp => value.problem("has no effect with `tcp`; a connection has no status"),
+            Probe::Grpc { .. } => value.problem("has no effect with `grpc`; SERVING is good"),
+            Probe::Http { .. } => {}
+        }
     }
     HealthConfig {
         probe,
+        protocol,
         interval,
         timeout,
         rise: fields.integer("rise", 1..=100, default.rise),
@@ -39,9 +42,12 @@ pub(super) fn health(fields: &Fields<'_>) -> HealthConfig {
 
 fn probe(fields: &Fields<'_>) -> Probe {
     let tcp = fields.value("tcp").is_some_and(|value| value.boolean() == Some(true));
+    if let Some(grpc) = fields.value("grpc") {
+        return self::grpc(fields, &grpc);
+    }
     let Some(http) = fields.value("http") else {
         if !tcp {
-            fields.problem("health needs `http = \"/healthz\"` or `tcp = true`");
+            fields.problem("health needs `http = \"/healthz\"`, `grpc = \"\"` or `tcp = true`");
         } else if let Some(host) = fields.value("host") {
             host.problem("has no effect with `tcp`");
         }
@@ -60,6 +66,26 @@ fn probe(fields: &Fields<'_>) -> Probe {
     });
     let host = fields.value("host").and_then(|value| host(&value));
     Probe::Http { path: path.unwrap_or("/").to_owned(), host }
+}
+
+fn grpc(fields: &Fields<'_>, value: &Value<'_>) -> Probe {
+    for other in ["http", "tcp"] {
+        if let Some(other) = fields.value(other) {
+            other.problem("is there beside `grpc`; one of both is enough");
+        }
+    }
+    let what = "the name of a service, such as `pkg.Service`, or empty for the server as a whole";
+    let is_name =
+        |text: &&str| text.len() <= SERVICE_MAX && text.bytes().all(|b| b.is_ascii_graphic());
+    let service = value.text(what).filter(|text| {
+        let is_name = is_name(text);
+        if !is_name {
+            value.problem(format!("isn't {what}"));
+        }
+        is_name
+    });
+    let host = fields.value("host").and_then(|value| host(&value));
+    Probe::Grpc { service: service.unwrap_or_default().to_owned(), host }
 }
 
 fn host(value: &Value<'_>) -> Option<String> {
@@ -104,7 +130,7 @@ fn statuses(value: &Value<'_>) -> Option<RangeInclusive<u16>> {
 
 pub(super) const HEALTH: Schema = Schema {
     path: "upstream.NAME.health",
-    keys: &["http", "tcp", "host", "interval", "timeout", "rise", "fall", "expect"],
+    keys: &["http", "grpc", "tcp", "host", "interval", "timeout", "rise", "fall", "expect"],
     later: &[],
 };
 
@@ -113,3 +139,4 @@ const TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::fr
 
 const EXPECT_MAX: usize = 64;
 const HOST_MAX: usize = 255;
+const SERVICE_MAX: usize = 127;

@@ -42,7 +42,7 @@ pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
         .value("health")
         .filter(|value| !value.is_word("off"))
         .and_then(|value| value.table(&HEALTH))
-        .map(|fields| health(&fields));
+        .map(|fields| health(&fields, upstream.protocol));
     if let Some(fields) = fields.table("outlier", &OUTLIER) {
         upstream.outlier = outlier(&fields);
     }

@@ -12,7 +12,8 @@ use tokio::{
 
 use crate::{
     base::units::format_duration,
-    config::{HealthConfig, Probe},
+    config::{HealthConfig, Probe, UpstreamProtocol},
+    control::health_probe::ask_h2,
     protocol::{
         h1::{HeadLimits, Parsed, parse_response},
         http::{ResponseHead, Status},
@@ -45,8 +46,15 @@ pub(super) async fn ask(
             Probe::Tcp => Ok("connected".to_owned()),
             Probe::Http { path, host } => {
                 let host = host.clone().unwrap_or_else(|| address.to_string());
-                let status = get(&mut line, path, &host).await?;
+                let status = match health.protocol {
+                    UpstreamProtocol::Http11 => get(&mut line, path, &host).await?,
+                    UpstreamProtocol::H2 => ask_h2::get(&mut line, path, &host).await?,
+                };
                 judge(status, &health.expect)
+            }
+            Probe::Grpc { service, host } => {
+                let host = host.clone().unwrap_or_else(|| address.to_string());
+                ask_h2::grpc(&mut line, service, &host).await
             }
         }
     };
@@ -55,7 +63,7 @@ pub(super) async fn ask(
 }
 
 /// A connection to an endpoint, encrypted or not.
-struct Line {
+pub(super) struct Line {
     tcp: TcpStream,
     tls: Option<Conversation>,
 }
@@ -93,7 +101,7 @@ impl Line {
         Ok(())
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         let sealed = match &mut self.tls {
             None => None,
             Some(tls) => Some(tls.seal(bytes).map_err(untrusted)?),
@@ -102,7 +110,7 @@ impl Line {
     }
 
     /// More bytes behind those in `into`; false at the end.
-    async fn receive(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
+    pub(super) async fn receive(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
         let Some(tls) = &mut self.tls else {
             return Ok(self.tcp.read_buf(into).await.map_err(broken)? > 0);
         };

@@ -57,6 +57,7 @@ mod tests {
     fn health(rise: u32, fall: u32) -> HealthConfig {
         HealthConfig {
             probe: Probe::Tcp,
+            protocol: crate::config::UpstreamProtocol::Http11,
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise,

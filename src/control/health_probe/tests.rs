@@ -29,6 +29,7 @@ fn told() -> (Rc<dyn Verdict>, Verdicts) {
 fn health(probe: How) -> HealthConfig {
     HealthConfig {
         probe,
+        protocol: crate::config::UpstreamProtocol::Http11,
         interval: Duration::from_millis(20),
         timeout: Duration::from_millis(2_000),
         rise: 2,

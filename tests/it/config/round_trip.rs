@@ -339,7 +339,15 @@ fn health(random: &mut Random) -> HealthConfig {
         path: "/up?a=\"b\"".to_owned(),
         host: random.one_in(2).then(|| "api.internal:80".to_owned()),
     };
-    let mut health = HealthConfig::new(if random.one_in(2) { http } else { Probe::Tcp });
+    let grpc = Probe::Grpc {
+        service: if random.one_in(2) { String::new() } else { "pkg.Service".to_owned() },
+        host: random.one_in(2).then(|| "api.internal".to_owned()),
+    };
+    let mut health = HealthConfig::new(match random.one_in(2) {
+        true => http,
+        false if random.one_in(2) => grpc,
+        false => Probe::Tcp,
+    });
     health.interval = Duration::from_millis(u64::from(random.between(100, 3_600_000)));
     health.timeout = health.interval / 2;
     // The text has whole microseconds.

@@ -380,3 +380,33 @@ fn an_idle_connection_is_closed_in_time() {
         assert!(waited < PATIENCE / 2, "{waited:?}");
     });
 }
+
+#[test]
+fn health_checks_speak_what_the_endpoint_speaks() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let mut plan = endpoint.plan();
+        plan.upstream +=
+            "\nhealth = { grpc = 'pkg.Service', interval = '50ms', rise = 1, fall = 1 }";
+        let rig = plan.start(driver);
+        let mut probe = endpoint.accept();
+        let stream = probe.accept();
+        let asked = probe.whole(stream);
+        let (method, path, _) = asked.asked.clone().unwrap();
+        assert_eq!((&*method, &*path), ("POST", "/grpc.health.v1.Health/Check"));
+        assert_eq!(asked.body, [&[0, 0, 0, 0, 13, 0x0a, 11][..], b"pkg.Service"].concat());
+        probe.answer(stream, 200, Framing::Chunked, false);
+        // HealthCheckResponse: NOT_SERVING.
+        probe.data(stream, &[0, 0, 0, 0, 2, 8, 2], false);
+        probe.trailers(stream, "grpc-status", "0");
+        rig.logged(&["NOT_SERVING"]);
+        assert_eq!(rig.client().get("/").status(), 503);
+        // The next one finds it well again.
+        let mut probe = endpoint.accept();
+        let stream = probe.accept();
+        probe.answer(stream, 200, Framing::Chunked, false);
+        probe.data(stream, &[0, 0, 0, 0, 2, 8, 1], false);
+        probe.trailers(stream, "grpc-status", "0");
+        rig.logged(&["\"SERVING\""]);
+    });
+}
