@@ -48,13 +48,13 @@ pub(super) async fn ask(
                 let host = host.clone().unwrap_or_else(|| address.to_string());
                 let status = match health.protocol {
                     UpstreamProtocol::Http11 => get(&mut line, path, &host).await?,
-                    UpstreamProtocol::H2 => ask_h2::get(&mut line, path, &host).await?,
+                    UpstreamProtocol::H2 => ask_h2::get(line, path, &host).await?,
                 };
                 judge(status, &health.expect)
             }
             Probe::Grpc { service, host } => {
                 let host = host.clone().unwrap_or_else(|| address.to_string());
-                ask_h2::grpc(&mut line, service, &host).await
+                ask_h2::grpc(line, service, &host).await
             }
         }
     };
@@ -99,6 +99,11 @@ impl Line {
             conversation.receive(received).map_err(untrusted)?;
         }
         Ok(())
+    }
+
+    /// Whether it is encrypted.
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {

@@ -1,11 +1,11 @@
 //! Asks one endpoint once over HTTP/2: a GET, or gRPC's health check (`grpc.health.v1`).
 //!
-//! The library's own codec over the probe's connection. The connection serves one question.
+//! The library's own codec over the probe's connection, encrypted or not, which serves one question.
 
 use std::mem;
 
-use super::ask::Line;
 use crate::{
+    control::health_probe::ask::Line,
     protocol::{
         h2::{Connection, EndStream, Event, Limits, StreamId},
         http::{Framing, Headers, RequestHead, ResponseHead, Scheme, Status},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Asks for `path` and reads up to the final status.
-pub(super) async fn get(line: &mut Line, path: &str, host: &str) -> Result<Status, String> {
+pub(super) async fn get(line: Line, path: &str, host: &str) -> Result<Status, String> {
     let mut head = request("GET", path, host)?;
     let accept = head.headers.append("accept", "*/*");
     accept.map_err(|error| format!("request can't be sent: {error}"))?;
@@ -24,7 +24,7 @@ pub(super) async fn get(line: &mut Line, path: &str, host: &str) -> Result<Statu
 }
 
 /// Asks whether `service` serves; the empty name is the server as a whole.
-pub(super) async fn grpc(line: &mut Line, service: &str, host: &str) -> Result<String, String> {
+pub(super) async fn grpc(line: Line, service: &str, host: &str) -> Result<String, String> {
     let mut head = request("POST", "/grpc.health.v1.Health/Check", host)?;
     for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
         let added = head.headers.append(name, value);
@@ -94,16 +94,17 @@ struct Heard {
 }
 
 /// A question under way.
-struct Asked<'l> {
-    line: &'l mut Line,
+struct Asked {
+    line: Line,
     codec: Connection,
     id: StreamId,
     heard: Heard,
 }
 
-impl<'l> Asked<'l> {
-    fn new(line: &'l mut Line, head: &RequestHead, body: Option<&[u8]>) -> Result<Self, String> {
-        let mut codec = Connection::client(Limits::default(), Scheme::Http, now_uncached());
+impl Asked {
+    fn new(line: Line, head: &RequestHead, body: Option<&[u8]>) -> Result<Self, String> {
+        let scheme = if line.is_secure() { Scheme::Https } else { Scheme::Http };
+        let mut codec = Connection::client(Limits::default(), scheme, now_uncached());
         let framing = body.map_or(Framing::None, |body| Framing::Length(body.len() as u64));
         let fails = |error| format!("request can't be sent: {error}");
         let end = EndStream::when(body.is_none());
