@@ -9,7 +9,7 @@
 //! cut it. Bad bytes are refused as soon as they are seen, not when the head is complete.
 //!
 //! Nearly every line is plain: a token, a colon, one space, visible ASCII and spaces, CRLF. Those
-//! are taken by [`plain_line`]; whatever it doesn't recognise, right or wrong, is [`line`]'s.
+//! are taken by [`plain_line`]; whatever it doesn't recognise, right or wrong, is [`line()`]'s.
 
 use crate::protocol::http::chars::{is_token_byte, plain_len, token_end, value_end};
 use crate::protocol::http::name_table::{Packed, WINDOW_BYTES};

@@ -44,7 +44,7 @@ pub enum Abuse {
 }
 
 impl Abuse {
-    /// Every kind, in the order of [`Meters::counts`].
+    /// Every kind, in the order in which they are counted.
     pub const ALL: [Self; 12] = [
         Self::RapidReset,
         Self::ProvokedReset,

@@ -312,7 +312,7 @@ impl Session {
     }
 
     /// Writes what is pending and then `data` as records into `out`, which has room for
-    /// [`sealed_len`] bytes more than is pending. Returns how much was written.
+    /// `sealed_len` bytes more than is pending. Returns how much was written.
     pub(super) fn seal(&mut self, data: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
         self.write(out, |traffic, out| traffic.encrypt(data, out))
     }
