@@ -37,6 +37,7 @@ pub mod balance;
 pub mod base;
 pub mod config;
 pub mod control;
+pub mod l4;
 pub mod protocol;
 pub mod proxy;
 pub mod runtime;

@@ -6,9 +6,12 @@ use std::{
 };
 
 use clap::Args;
-use ringway::control::{
-    client::AdminClient,
-    status::{EndpointStatus, Latency, Status, UpstreamStatus},
+use ringway::{
+    base::units::ByteSize,
+    control::{
+        client::AdminClient,
+        status::{EndpointStatus, Latency, Status, UpstreamStatus},
+    },
 };
 
 use crate::cli::{AdminArgs, Error, table::Table};
@@ -45,6 +48,7 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
     shards(status, out)?;
     listeners(status, out)?;
     routes(status, out)?;
+    flows(status, out)?;
     for upstream in &status.upstreams {
         write_upstream(upstream, out)?;
     }
@@ -142,6 +146,26 @@ fn routes(status: &Status, out: &mut impl Write) -> io::Result<()> {
             count(route.server_errors),
             latency(|latency| latency.p50),
             latency(|latency| latency.p99),
+        ]);
+    }
+    table.write(out)
+}
+
+fn flows(status: &Status, out: &mut impl Write) -> io::Result<()> {
+    if status.flows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let mut table = Table::new(&["L4 ROUTE", "UPSTREAM", "ENDED", "FAILED", "IN", "OUT", "LOST"]);
+    for flow in &status.flows {
+        table.row([
+            flow.name.clone(),
+            flow.upstream.clone(),
+            count(flow.ended),
+            count(flow.failed),
+            ByteSize(flow.bytes_in).to_string(),
+            ByteSize(flow.bytes_out).to_string(),
+            count(flow.datagrams_lost),
         ]);
     }
     table.write(out)

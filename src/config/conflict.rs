@@ -10,8 +10,8 @@ use super::pattern::{HostPattern, PathPattern, Specificity};
 use super::place::{Place, Problems, Sources};
 use super::raw::quoted;
 use super::read::Places;
-use super::route::{Action, RouteConfig};
-use super::{Config, ListenerConfig};
+use super::route::{Action, Layer, RouteConfig};
+use super::{Config, HashKey, ListenerConfig, Protocol, UpstreamProtocol};
 
 /// Notes every contradiction in `config`.
 pub(super) fn check(config: &Config, places: &Places, sources: &Sources, problems: &Problems) {
@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, places: &Places, sources: &Sources, problem
     // A route whose match could not be read looks as if it took everything.
     if !problems.has_errors() {
         check.ambiguous_routes();
+        check.keys();
         check.unused();
     }
 }
@@ -40,10 +41,12 @@ struct Way<'c> {
 
 impl Check<'_> {
     fn addresses(&self) {
-        let mut users: HashMap<SocketAddr, usize> = HashMap::new();
+        // UDP has ports of its own.
+        let mut users: HashMap<(SocketAddr, bool), usize> = HashMap::new();
         for (index, listener) in self.config.listeners.iter().enumerate() {
             for address in &listener.addresses {
-                let Some(first) = users.insert(*address, index) else { continue };
+                let is_udp = listener.protocol == Protocol::Udp;
+                let Some(first) = users.insert((*address, is_udp), index) else { continue };
                 let here = self.listener(index);
                 let message = if first == index {
                     format!("address `{address}` is there twice")
@@ -62,7 +65,7 @@ impl Check<'_> {
             }
         }
         if let Some(address) = self.config.admin.dashboard
-            && let Some(index) = users.get(&address)
+            && let Some(index) = users.get(&(address, false))
         {
             let ListenerConfig { name, .. } = &self.config.listeners[*index];
             let message =
@@ -119,6 +122,15 @@ impl Check<'_> {
         path: Option<&PathPattern>,
     ) {
         let place = self.told(&self.places.routes, first.index);
+        if first.route.layer == Layer::L4 {
+            let of = host.map_or_else(String::new, |name| format!(" to `{name}`"));
+            let other = &first.route.name;
+            let message = format!(
+                "it takes the same connections{of} as route `{other}` ({place}); narrow one of them or give it a `priority`"
+            );
+            self.route_problem(second, message);
+            return;
+        }
         let path = path.map_or_else(|| "/*".to_owned(), PathPattern::to_string);
         let of_host = host.map_or_else(String::new, |host| format!(" of host `{host}`"));
         let message = format!(
@@ -126,6 +138,48 @@ impl Check<'_> {
             first.route.name
         );
         self.route_problem(second, message);
+    }
+
+    /// Connections have no paths to hash.
+    fn keys(&self) {
+        for (index, route) in self.config.routes.iter().enumerate() {
+            let Action::Upstream(used) = route.action else { continue };
+            let Some(upstream) = self.config.upstreams.get(used) else { continue };
+            if route.layer == Layer::Http && upstream.transparent {
+                let name = quoted(&upstream.name);
+                self.route_problem(
+                    index,
+                    format!("upstream {name} is `transparent`, which only routes of connections can be: requests of many clients share one"),
+                );
+            }
+            let is_h2 = upstream.protocol == UpstreamProtocol::H2;
+            if route.layer == Layer::Http && is_h2 && upstream.proxy_protocol.is_some() {
+                let name = quoted(&upstream.name);
+                self.route_problem(
+                    index,
+                    format!("upstream {name} has `proxy_protocol` with HTTP/2, whose connections carry requests of many clients"),
+                );
+            }
+            let is_udp = route.listeners.iter().flatten().any(|index| {
+                let listener = self.config.listeners.get(*index);
+                listener.is_some_and(|own| own.protocol == Protocol::Udp)
+            });
+            if is_udp && upstream.proxy_protocol.is_some() {
+                let name = quoted(&upstream.name);
+                self.route_problem(
+                    index,
+                    format!("upstream {name} has `proxy_protocol`, which datagrams don't carry"),
+                );
+            }
+            let is_of_http = upstream.balance.key().is_some_and(|key| *key != HashKey::SourceIp);
+            if route.layer == Layer::L4 && is_of_http {
+                let name = quoted(&upstream.name);
+                self.route_problem(
+                    index,
+                    format!("balance.key of upstream {name} is for requests; connections have `source_ip` alone"),
+                );
+            }
+        }
     }
 
     fn unused(&self) {
@@ -157,16 +211,17 @@ impl Check<'_> {
         for (index, (listener, place)) in
             config.listeners.iter().zip(&self.places.listeners).enumerate()
         {
-            let is_served = |route: &RouteConfig| {
-                route.listeners.as_ref().is_none_or(|listeners| listeners.contains(&index))
+            let is_served = |route: &RouteConfig| match &route.listeners {
+                Some(listeners) => listeners.contains(&index),
+                None => !listener.protocol.is_l4(),
             };
             if !config.routes.is_empty() && !config.routes.iter().any(is_served) {
-                warn(
-                    *place,
-                    "listener",
-                    &listener.name,
-                    "no route serves it; every request gets 404",
-                );
+                let what = if listener.protocol.is_l4() {
+                    "no route serves it; every connection is refused"
+                } else {
+                    "no route serves it; every request gets 404"
+                };
+                warn(*place, "listener", &listener.name, what);
             }
         }
     }
@@ -203,12 +258,13 @@ fn overlap(a: &RouteConfig, b: &RouteConfig) -> bool {
         (Some(a), Some(b)) => a.iter().any(|index| b.contains(index)),
         _ => true,
     };
-    let (methods, others) = (&a.matches.methods, &b.matches.methods);
-    let methods = methods.is_empty()
-        || others.is_empty()
-        || methods.iter().any(|method| others.contains(method));
+    let meet = |one: &[String], other: &[String]| {
+        one.is_empty() || other.is_empty() || one.iter().any(|item| other.contains(item))
+    };
+    let methods = meet(&a.matches.methods, &b.matches.methods);
+    let protocols = a.layer == b.layer && meet(&a.matches.alpn, &b.matches.alpn);
     let parted = a.matches.headers.iter().any(|(name, text)| {
         b.matches.headers.iter().any(|(other, other_text)| name == other && text != other_text)
     });
-    listeners && methods && !parted
+    listeners && methods && protocols && !parted
 }

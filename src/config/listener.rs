@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::{cidr::Cidr, units::ByteRate};
 
+use super::admission::{AdmissionConfig, FlowLimits};
 use super::tls::ListenerTls;
 
 /// One listener; every shard listens on each of its addresses.
@@ -24,6 +25,10 @@ pub struct ListenerConfig {
     pub alpn: Vec<Alpn>,
     /// There exactly if the protocol is [`Protocol::Https`].
     pub tls: Option<ListenerTls>,
+    /// Who may connect.
+    pub admission: AdmissionConfig,
+    /// Bounds of a UDP listener's flows.
+    pub flows: FlowLimits,
     /// Whose forwarding headers are believed. Default: nobody's.
     pub trusted_proxies: Vec<Cidr>,
     /// Which forwarding headers are sent to endpoints. Default: [`Forwarded::XForwarded`].
@@ -43,6 +48,12 @@ pub enum Protocol {
     Http,
     /// HTTP over TLS.
     Https,
+    /// Any TCP: connections are relayed as they are.
+    Tcp,
+    /// TLS that is passed through, routed by the client's first message.
+    Tls,
+    /// Any UDP: datagrams are relayed in flows.
+    Udp,
 }
 
 /// Limits of one client connection. Times are never zero.
@@ -114,6 +125,8 @@ impl ListenerConfig {
             protocol: Protocol::Http,
             alpn: vec![Alpn::Http11],
             tls: None,
+            admission: AdmissionConfig::default(),
+            flows: FlowLimits::default(),
             trusted_proxies: Vec::new(),
             forwarded: Forwarded::XForwarded,
             error_format: ErrorFormat::Auto,
@@ -125,7 +138,25 @@ impl ListenerConfig {
 
 impl Protocol {
     /// The words in the file.
-    pub(super) const WORDS: [(&str, Self); 2] = [("http", Self::Http), ("https", Self::Https)];
+    pub(super) const WORDS: [(&str, Self); 5] = [
+        ("http", Self::Http),
+        ("https", Self::Https),
+        ("tcp", Self::Tcp),
+        ("tls", Self::Tls),
+        ("udp", Self::Udp),
+    ];
+
+    /// The word in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether its bytes are relayed without being understood.
+    #[must_use]
+    pub fn is_l4(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Udp)
+    }
 }
 
 impl Alpn {

@@ -14,6 +14,7 @@
 use std::net::SocketAddr;
 
 mod admin;
+mod admission;
 mod conflict;
 mod cpus;
 mod fields;
@@ -35,6 +36,7 @@ mod upstream;
 
 pub use crate::base::access::{AccessFormat, LogField, LogPiece};
 pub use admin::AdminConfig;
+pub use admission::{AdmissionConfig, FlowLimits, ProxyHeader, ProxyVersion, ProxyVersions};
 pub use cpus::Cpus;
 pub use fields::Schema;
 pub use filter::{FilterConfig, FilterKind, IdTrust};
@@ -47,7 +49,8 @@ pub use pattern::{HostPattern, PathPattern, Segment, Specificity};
 pub use place::{ConfigErrors, Location, Problem};
 pub use render::render;
 pub use route::{
-    Action, HeaderEdits, Retry, RetryCause, RetryOn, Rewrite, RouteConfig, RouteMatch, Timeouts,
+    Action, HeaderEdits, Layer, Retry, RetryCause, RetryOn, Rewrite, RouteConfig, RouteMatch,
+    Timeouts,
 };
 pub use runtime::{AcceptBalance, Buffers, IoDriver, RuntimeConfig};
 pub use template::{Piece, Template, Variable};

@@ -8,13 +8,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::base::access::{AccessFormat, LogPiece};
-use crate::base::units::{ByteSize, format_duration};
+use crate::base::cidr::Cidr;
+use crate::base::units::{ByteSize, Rate, format_duration};
 
+use super::admission::{AdmissionConfig, ProxyVersion, ProxyVersions};
 use super::cpus::format_list;
 use super::filter::{FilterConfig, FilterKind, IdTrust};
 use super::listener::{ErrorFormat, Forwarded, ListenerConfig, Protocol};
 use super::log::{LogConfig, LogLevel, LogPath};
-use super::route::{Action, HeaderEdits, RetryCause, RouteConfig, RouteMatch};
+use super::route::{Action, HeaderEdits, Layer, RetryCause, RouteConfig, RouteMatch};
 use super::runtime::{AcceptBalance, IoDriver, RuntimeConfig};
 use super::template::{Piece, Template};
 use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion, UpstreamTls};
@@ -120,20 +122,29 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.header(format!("[listener.{}]", key(&listener.name)));
     out.set("address", list(listener.addresses.iter().map(|address| string(&address.to_string()))));
     out.set("protocol", word(&Protocol::WORDS, listener.protocol));
-    out.set("alpn", list(listener.alpn.iter().map(|alpn| string(alpn.name()))));
-    out.set(
-        "trusted_proxies",
-        list(listener.trusted_proxies.iter().map(|block| string(&block.to_string()))),
-    );
-    out.set("forwarded", word(&Forwarded::WORDS, listener.forwarded));
-    out.set("error_format", word(&ErrorFormat::WORDS, listener.error_format));
-    out.set("connect", listener.connect);
+    if !listener.protocol.is_l4() {
+        out.set("alpn", list(listener.alpn.iter().map(|alpn| string(alpn.name()))));
+        out.set("trusted_proxies", blocks(&listener.trusted_proxies));
+        out.set("forwarded", word(&Forwarded::WORDS, listener.forwarded));
+        out.set("error_format", word(&ErrorFormat::WORDS, listener.error_format));
+        out.set("connect", listener.connect);
+    }
+    admission(out, &listener.admission);
     if let Some(tls) = &listener.tls {
         self::tls(out, &listener.name, tls);
     }
     let limits = &listener.limits;
     out.header(format!("[listener.{}.limits]", key(&listener.name)));
+    if listener.protocol == Protocol::Udp {
+        out.set("flows", listener.flows.flows);
+        out.set("replies", count_or(listener.flows.replies, "unlimited"));
+        return;
+    }
+    admission_limits(out, &listener.admission);
     out.set("header_timeout", duration(limits.header_timeout));
+    if listener.protocol.is_l4() {
+        return;
+    }
     out.set("body_timeout", duration(limits.body_timeout));
     out.set("write_timeout", duration(limits.write_timeout));
     let rate = limits.min_rate.map_or_else(|| "off".to_owned(), |rate| rate.to_string());
@@ -189,6 +200,36 @@ fn file(name: &FileName) -> String {
     string(&name.path.display().to_string())
 }
 
+fn admission(out: &mut Out, admission: &AdmissionConfig) {
+    for (key, given) in [("allow", &admission.allow), ("deny", &admission.deny)] {
+        if !given.is_empty() {
+            out.set(key, blocks(given));
+        }
+    }
+    if let Some(header) = &admission.proxy_protocol {
+        let accept = word(&ProxyVersions::WORDS, header.accept);
+        let (from, required) = (blocks(&header.from), header.required);
+        out.set(
+            "proxy_protocol",
+            format!("{{ accept = {accept}, from = {from}, required = {required} }}"),
+        );
+    }
+}
+
+fn admission_limits(out: &mut Out, admission: &AdmissionConfig) {
+    out.set("connections", count_or(admission.connections, "unlimited"));
+    out.set("connections_per_ip", count_or(admission.connections_per_ip, "unlimited"));
+    let rate = |rate: Option<Rate>| {
+        string(&rate.map_or_else(|| "unlimited".to_owned(), |rate| rate.to_string()))
+    };
+    out.set("new_connections", rate(admission.new_connections));
+    out.set("new_connections_per_ip", rate(admission.new_connections_per_ip));
+}
+
+fn blocks(blocks: &[Cidr]) -> String {
+    list(blocks.iter().map(|block| string(&block.to_string())))
+}
+
 fn route(out: &mut Out, config: &Config, route: &RouteConfig) {
     out.header("[[route]]");
     out.set("name", string(&route.name));
@@ -196,7 +237,8 @@ fn route(out: &mut Out, config: &Config, route: &RouteConfig) {
         let names = listeners.iter().filter_map(|index| config.listeners.get(*index));
         out.set("listener", list(names.map(|listener| string(&listener.name))));
     }
-    out.set("match", matches(&route.matches));
+    let host_key = if route.layer == Layer::L4 { "sni" } else { "host" };
+    out.set("match", matches(&route.matches, host_key));
     out.set("priority", route.priority);
     match &route.action {
         Action::Upstream(index) => {
@@ -214,6 +256,10 @@ fn route(out: &mut Out, config: &Config, route: &RouteConfig) {
             out.set("redirect", format!("{{ to = {}, status = {status} }}", template(to)));
         }
     }
+    if route.layer == Layer::L4 {
+        l4_route(out, config, route);
+        return;
+    }
     let names = route.filters.iter().filter_map(|index| config.filters.get(*index));
     out.set("filters", list(names.map(|filter| string(&filter.name))));
     let is_forwarded = matches!(route.action, Action::Upstream(_));
@@ -224,6 +270,19 @@ fn route(out: &mut Out, config: &Config, route: &RouteConfig) {
     if is_forwarded {
         forwarding(out, route);
     }
+}
+
+fn l4_route(out: &mut Out, config: &Config, route: &RouteConfig) {
+    let first = route.listeners.iter().flatten().next();
+    let listener = first.and_then(|index| config.listeners.get(*index));
+    let idle = duration(route.timeouts.idle);
+    if listener.is_some_and(|listener| listener.protocol == Protocol::Udp) {
+        out.set("timeouts", format!("{{ idle = {idle} }}"));
+    } else {
+        let connect = duration(route.timeouts.connect);
+        out.set("timeouts", format!("{{ connect = {connect}, idle = {idle} }}"));
+    }
+    out.set("retry", format!("{{ attempts = {} }}", route.retry.attempts));
 }
 
 fn forwarding(out: &mut Out, route: &RouteConfig) {
@@ -250,11 +309,14 @@ fn forwarding(out: &mut Out, route: &RouteConfig) {
     out.set("upgrade", route.upgrade);
 }
 
-fn matches(matches: &RouteMatch) -> String {
+fn matches(matches: &RouteMatch, host_key: &str) -> String {
     let mut parts = Vec::new();
+    if !matches.alpn.is_empty() {
+        parts.push(format!("alpn = {}", list(matches.alpn.iter().map(|name| string(name)))));
+    }
     if !matches.hosts.is_empty() {
         parts.push(format!(
-            "host = {}",
+            "{host_key} = {}",
             list(matches.hosts.iter().map(|host| string(&host.to_string())))
         ));
     }
@@ -321,6 +383,9 @@ fn upstream(out: &mut Out, upstream: &UpstreamConfig) {
     }
     out.line("]");
     out.set("health", upstream.health.as_ref().map_or_else(|| string("off"), health));
+    let version = upstream.proxy_protocol.map(|version| word(&ProxyVersion::WORDS, version));
+    out.set("proxy_protocol", version.unwrap_or_else(|| string("off")));
+    out.set("transparent", upstream.transparent);
     let pool = &upstream.pool;
     out.header(format!("[upstream.{name}.pool]"));
     out.set("idle_per_endpoint", pool.idle_per_endpoint);

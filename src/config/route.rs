@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::listener::Protocol;
 use super::pattern::{HostPattern, PathPattern, Specificity};
 use super::template::Template;
 
@@ -10,7 +11,9 @@ use super::template::Template;
 pub struct RouteConfig {
     /// Its name, unique.
     pub name: String,
-    /// Indices of the listeners it serves; `None` (default) is every listener.
+    /// What it routes. Default: [`Layer::Http`].
+    pub layer: Layer,
+    /// Indices of the listeners it serves; `None` (default) is every listener of HTTP.
     pub listeners: Option<Vec<usize>>,
     /// Which requests it takes.
     pub matches: RouteMatch,
@@ -34,11 +37,23 @@ pub struct RouteConfig {
     pub upgrade: bool,
 }
 
-/// Requests that a route takes: all four must agree; an empty list takes anything.
+/// What a route routes: that of its listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layer {
+    /// Requests.
+    #[default]
+    Http,
+    /// Connections, or UDP flows, whatever they carry.
+    L4,
+}
+
+/// Requests or connections that a route takes: all must agree; an empty list takes anything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteMatch {
-    /// Any of these hosts.
+    /// Any of these hosts; of TLS connections that are passed through, server names (SNI).
     pub hosts: Vec<HostPattern>,
+    /// A TLS client offers any of these protocols (ALPN). L4 only.
+    pub alpn: Vec<String>,
     /// Any of these paths.
     pub paths: Vec<PathPattern>,
     /// Any of these methods, as on the wire.
@@ -144,6 +159,7 @@ impl RouteConfig {
     pub fn new(name: String, matches: RouteMatch, action: Action) -> Self {
         Self {
             name,
+            layer: Layer::Http,
             listeners: None,
             matches,
             priority: 0,
@@ -167,7 +183,9 @@ impl RouteMatch {
         path: Option<&PathPattern>,
         priority: i32,
     ) -> Specificity {
-        Specificity::new(host, path, !self.methods.is_empty(), self.headers.len(), priority)
+        // ALPN narrows a connection as a method does a request.
+        let is_narrow = !self.methods.is_empty() || !self.alpn.is_empty();
+        Specificity::new(host, path, is_narrow, self.headers.len(), priority)
     }
 }
 
@@ -232,6 +250,15 @@ impl RetryCause {
             Self::Status503 => "503",
             Self::Status504 => "504",
         }
+    }
+}
+
+impl Timeouts {
+    /// The defaults of an L4 route: a connection may rest for ten minutes, a flow for one.
+    #[must_use]
+    pub fn of_l4(protocol: Protocol) -> Self {
+        let minutes = if protocol == Protocol::Udp { 1 } else { 10 };
+        Self { idle: Duration::from_secs(60 * minutes), ..Self::default() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::admission::ProxyVersion;
 use super::tls::UpstreamTls;
 
 /// One upstream.
@@ -19,6 +20,12 @@ pub struct UpstreamConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// Whether endpoints are reached by TLS, and how. Default (`None`): in the clear.
     pub tls: Option<UpstreamTls>,
+    /// The PROXY header that each connection to an endpoint begins with. Default: none. Over HTTP
+    /// such a connection serves one client only, and isn't kept.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether endpoints see the client's address as that of the connection (IP_TRANSPARENT).
+    /// Default: false. L4 only.
+    pub transparent: bool,
     /// Kept-alive connections.
     pub pool: PoolConfig,
     /// The circuit breaker.
@@ -222,6 +229,8 @@ impl UpstreamConfig {
             balance: BalancePolicy::default(),
             endpoints,
             tls: None,
+            proxy_protocol: None,
+            transparent: false,
             pool: PoolConfig::default(),
             limits: UpstreamLimits::default(),
             health: None,

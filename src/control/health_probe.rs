@@ -47,6 +47,7 @@ type Key = (String, SocketAddr);
 struct Probe {
     health: HealthConfig,
     tls: Option<Arc<ClientTls>>,
+    preface: Vec<u8>,
     state: Rc<RefCell<State>>,
     task: AbortHandle,
 }
@@ -107,11 +108,12 @@ impl Drop for Prober {
 
 impl Probe {
     fn start(probed: Probed, tally: Tally, reason: String) -> Self {
-        let Probed { upstream: _, address, health, tls, endpoint } = probed;
+        let Probed { upstream: _, address, preface, health, tls, endpoint } = probed;
         let state = Rc::new(RefCell::new(State { tally, reason, endpoint }));
-        let work = run(address, health.clone(), tls.clone(), Rc::clone(&state));
+        let how = How { preface: preface.clone(), health: health.clone(), tls: tls.clone() };
+        let work = run(address, how, Rc::clone(&state));
         let task = tokio::task::spawn_local(work).abort_handle();
-        Self { health, tls, state, task }
+        Self { health, tls, preface, state, task }
     }
 
     /// The same endpoint after a reload. A changed way of asking starts anew but believes the last
@@ -121,7 +123,7 @@ impl Probe {
             (Some(own), Some(next)) => own.is_like(next),
             (own, next) => own.is_none() && next.is_none(),
         };
-        if self.health == probed.health && is_alike {
+        if self.health == probed.health && self.preface == probed.preface && is_alike {
             let mut state = self.state.borrow_mut();
             if !Rc::ptr_eq(&state.endpoint, &probed.endpoint) {
                 if let Some(verdict) = state.tally.verdict() {
@@ -148,18 +150,20 @@ impl State {
     }
 }
 
-/// Asks for ever.
-async fn run(
-    address: SocketAddr,
+/// How an endpoint is asked.
+struct How {
+    preface: Vec<u8>,
     health: HealthConfig,
     tls: Option<Arc<ClientTls>>,
-    state: Rc<RefCell<State>>,
-) {
+}
+
+/// Asks for ever.
+async fn run(address: SocketAddr, how: How, state: Rc<RefCell<State>>) {
     let mut random = seed(address);
     loop {
-        let next = Instant::now() + jittered(health.interval, &mut random);
-        let answer = ask::ask(address, &health, tls.as_deref()).await;
-        state.borrow_mut().take(answer, &health);
+        let next = Instant::now() + jittered(how.health.interval, &mut random);
+        let answer = ask::ask(address, &how.preface, &how.health, how.tls.as_deref()).await;
+        state.borrow_mut().take(answer, &how.health);
         tokio::time::sleep_until(next).await;
     }
 }

@@ -102,6 +102,8 @@ pub struct Probed {
     pub upstream: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What is sent before the question: a PROXY header, if the upstream has one.
+    pub preface: Vec<u8>,
     /// How to ask.
     pub health: HealthConfig,
     /// How the connection is encrypted; none when it isn't.

@@ -119,6 +119,7 @@ mod tests {
             shards: shards.iter().map(shard).collect(),
             routes: vec![RouteView { latency: latency.snapshot(), ..RouteView::default() }],
             upstreams: Vec::new(),
+            flows: Vec::new(),
             filters: Vec::new(),
         }
     }

@@ -16,7 +16,9 @@ use crate::{
     control::{
         node::Phase,
         sampler::Window,
-        view::{AccessLogView, CertificateView, EndpointView, RouteView, UpstreamView, View},
+        view::{
+            AccessLogView, CertificateView, EndpointView, FlowView, RouteView, UpstreamView, View,
+        },
     },
 };
 
@@ -58,6 +60,9 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     /// In the order of the config.
     pub routes: Vec<RouteStatus>,
+    /// Routes of connections and flows, in the order of the config.
+    #[serde(default)]
+    pub flows: Vec<FlowStatus>,
     /// In the order of the config.
     pub upstreams: Vec<UpstreamStatus>,
     /// How the access log fares.
@@ -212,6 +217,27 @@ pub struct RouteStatus {
     pub latency: Option<Latency>,
 }
 
+/// One route of connections or UDP flows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// Its name.
+    pub name: String,
+    /// The upstream's name.
+    pub upstream: String,
+    /// UDP flows open.
+    pub open: u64,
+    /// Over since the start.
+    pub ended: u64,
+    /// Of these, not well.
+    pub failed: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+    /// Datagrams that could not be passed on.
+    pub datagrams_lost: u64,
+}
+
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamStatus {
@@ -331,6 +357,7 @@ impl Status {
                 .map(|certificate| CertificateStatus::new(certificate, now))
                 .collect(),
             routes: view.routes.iter().map(route).collect(),
+            flows: view.flows.iter().map(flow).collect(),
             upstreams: view.upstreams.iter().map(upstream).collect(),
             access_log: AccessLogStatus {
                 lines: access.shards.iter().map(|(lines, _)| lines).sum(),
@@ -369,6 +396,19 @@ fn listeners(view: &View) -> Vec<ListenerStatus> {
             refused: listener.refused.iter().map(|(_, count)| count).sum(),
         })
         .collect()
+}
+
+fn flow(flow: &FlowView) -> FlowStatus {
+    FlowStatus {
+        name: flow.name.clone(),
+        upstream: flow.upstream.clone(),
+        open: flow.open,
+        ended: flow.ended + flow.failed,
+        failed: flow.failed,
+        bytes_in: flow.bytes_in,
+        bytes_out: flow.bytes_out,
+        datagrams_lost: flow.datagrams_lost,
+    }
 }
 
 fn route(route: &RouteView) -> RouteStatus {

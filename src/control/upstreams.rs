@@ -9,7 +9,7 @@ use crate::{
         node::{Probed, Verdict},
         view::{EndpointTotals, EndpointView, UpstreamView},
     },
-    upstream::{Endpoint, Totals, Upstream, Verdict as ProbeVerdict},
+    upstream::{Endpoint, Totals, Upstream, Verdict as ProbeVerdict, announce_probe},
 };
 
 /// An upstream and its endpoints in numbers. What the proxy counts (retries, latency) and what the
@@ -72,6 +72,7 @@ pub fn probes(upstream: &Arc<Upstream>) -> Vec<Probed> {
     each.map(|(index, endpoint)| Probed {
         upstream: upstream.config.name.clone(),
         address: endpoint.address,
+        preface: upstream.config.proxy_protocol.map(announce_probe).unwrap_or_default(),
         health: health.clone(),
         tls: endpoint.tls().map(Arc::clone),
         endpoint: Rc::new(Place { upstream: Arc::clone(upstream), index }),

@@ -33,6 +33,8 @@ pub struct View {
     /// One per route and upstream it used, in the order of the config; requests that matched no
     /// route have a view named `-`.
     pub routes: Vec<RouteView>,
+    /// Routes of connections and flows, in the order of the config.
+    pub flows: Vec<FlowView>,
     /// In the order of the config.
     pub upstreams: Vec<UpstreamView>,
     /// Filters that count something, in the order of the config.
@@ -199,6 +201,35 @@ pub struct RouteView {
     pub bytes_in: u64,
     /// Bytes sent to clients, heads included.
     pub bytes_out: u64,
+}
+
+/// Connections or UDP flows of one route.
+#[derive(Debug, Clone, Default)]
+pub struct FlowView {
+    /// The route's name.
+    pub name: String,
+    /// The upstream's name.
+    pub upstream: String,
+    /// Flows open now; connections are counted at their listener.
+    pub open: u64,
+    /// Those that ended well.
+    pub ended: u64,
+    /// Those that ended otherwise, or came to nothing.
+    pub failed: u64,
+    /// Connects that were tried again at another endpoint.
+    pub retries: u64,
+    /// From accept to the last byte.
+    pub duration: HistogramSnapshot,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+    /// Datagrams from clients.
+    pub datagrams_in: u64,
+    /// Datagrams to clients.
+    pub datagrams_out: u64,
+    /// Datagrams that could not be passed on.
+    pub datagrams_lost: u64,
 }
 
 /// One upstream.

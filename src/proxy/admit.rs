@@ -6,18 +6,9 @@
 //!                   └──────── refused: reset, counted ────────┘
 //! ```
 
-use std::{
-    net::SocketAddr,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use crossbeam_utils::CachePadded;
-
-use crate::runtime::TcpStream;
+use crate::{runtime::TcpStream, transport::ConnectionLimit};
 
 /// Decides over connections. One a shard and configuration; what all shards decide together lives
 /// in [`ShardScope::shared`](super::ShardScope::shared).
@@ -71,40 +62,13 @@ impl Arriving<'_> {
     }
 }
 
-/// At most so many connections at a time, exact over all shards: `runtime.max_connections`.
-#[derive(Debug)]
-pub struct ConnectionLimit {
-    open: CachePadded<AtomicU32>,
-    most: u32,
-}
-
-impl ConnectionLimit {
-    /// At most `most`.
-    #[must_use]
-    pub fn new(most: u32) -> Arc<Self> {
-        Arc::new(Self { open: CachePadded::default(), most })
-    }
-
-    /// Connections now.
-    #[must_use]
-    pub fn open(&self) -> u32 {
-        self.open.load(Ordering::Relaxed)
-    }
-}
-
 impl Admit for Arc<ConnectionLimit> {
     fn admit(&self, _arriving: &Arriving<'_>) -> Admission {
-        // One line that all shards write, but only as connections come and go.
-        let more = |open: u32| (open < self.most).then_some(open + 1);
-        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Admission::Admitted,
-            Err(_) => Admission::Refused,
-        }
+        if self.take() { Admission::Admitted } else { Admission::Refused }
     }
 
     fn leave(&self, _client: SocketAddr) {
-        let before = self.open.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "each leave follows an admission");
+        self.give_back();
     }
 }
 

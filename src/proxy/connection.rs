@@ -27,7 +27,7 @@ use crate::{
     },
     protocol::{h1::HeadLimits, http::HEADERS_BYTES_MAX},
     runtime::{PooledFuture, SendBuf, Timer},
-    transport::{Recv, Stream, tls::ServerTls},
+    transport::{Recv, Stream, admission::Gate, entrance::Entrance, tls::ServerTls},
 };
 
 /// What an exchange needs to know of the listener its connection came by. Fixed for one config.
@@ -58,6 +58,8 @@ pub struct ListenerRules {
     pub(super) handshakes_max: u32,
     /// Its certificates; without them a listener that is to be secure serves nobody.
     pub(super) tls: Option<Arc<ServerTls>>,
+    /// Who comes in; none where everybody does.
+    pub(super) entrance: Option<Rc<Entrance>>,
 }
 
 impl ListenerRules {
@@ -89,6 +91,7 @@ impl ListenerRules {
                 .map_or(limits.header_timeout, |tls| tls.handshake_timeout),
             handshakes_max: config.tls.as_ref().map_or(0, |tls| tls.handshakes),
             tls: None,
+            entrance: None,
         }
     }
 
@@ -111,6 +114,14 @@ impl ListenerRules {
             FilterKind::RequestId { header, .. } => Some(header.as_str().into()),
             _ => None,
         });
+        self
+    }
+
+    /// Lets in whom `gate` lets in.
+    #[must_use]
+    pub fn with_gate(mut self, gate: &Arc<Gate>) -> Self {
+        let entrance = Entrance { gate: Arc::clone(gate), first_bytes: self.header_timeout };
+        self.entrance = (!entrance.is_open()).then(|| Rc::new(entrance));
         self
     }
 

@@ -42,7 +42,9 @@ use crate::{
         http::{self, Framing, Method, Name, Status},
     },
     runtime::{self, PooledFuture},
-    upstream::{ConnectError, Lent, Outcome, Pool, Upstream},
+    upstream::{
+        ConnectError, Dial, Lent, Outcome, Pool, Upstream, announce_addresses, announce_probe,
+    },
 };
 
 /// How requests are forwarded.
@@ -105,6 +107,24 @@ impl Forward {
         Ok(())
     }
 
+    /// A connection that begins with a PROXY header, if the upstream wants one: it is this client's
+    /// alone.
+    fn announced(
+        &self,
+        req: &Request,
+        index: usize,
+    ) -> Option<PooledFuture<'_, Result<Lent, ConnectError>>> {
+        let version = self.pool.upstream().config.proxy_protocol?;
+        let client = req.client_addr();
+        let preface = match req.arrival.downstream.local_addr() {
+            Ok(destination) => announce_addresses(version, client, destination),
+            Err(_) => announce_probe(version),
+        };
+        let timeout = self.connect_limit(req);
+        let dial = Dial { timeout, from: None, preface: Some(preface) };
+        Some(PooledFuture::new(self.pool.dial_for_one(index, dial)))
+    }
+
     /// One attempt at one endpoint.
     async fn attempt(
         &self,
@@ -115,15 +135,21 @@ impl Forward {
         let timeouts = &self.options.timeouts;
         let endpoint = self.pool.upstream().endpoints.get(index);
         req.trace.endpoint = endpoint.map(|endpoint| endpoint.address);
-        let lent = match self.pool.lend_idle(index) {
-            Some(lent) => lent,
-            // Pooled, here and below: the usual attempt needs no room for the rare one's state.
-            None => {
+        let lent = match self.announced(req, index) {
+            Some(lending) => {
                 req.trace.phase = "getting a connection";
-                PooledFuture::new(self.pool.lend(index, self.connect_limit(req)))
-                    .await
-                    .map_err(Failure::unsent)?
+                lending.await.map_err(Failure::unsent)?
             }
+            None => match self.pool.lend_idle(index) {
+                Some(lent) => lent,
+                // Pooled, here and below: the usual attempt needs no room for the rare one's state.
+                None => {
+                    req.trace.phase = "getting a connection";
+                    PooledFuture::new(self.pool.lend(index, self.connect_limit(req)))
+                        .await
+                        .map_err(Failure::unsent)?
+                }
+            },
         };
         req.trace.phase = "waiting for the response head";
         // The connection's timer, which is in the wheel already, serves all its exchanges.

@@ -53,7 +53,8 @@ mod tunnel;
 mod upload;
 mod wire;
 
-pub use admit::{Admission, Admit, Arriving, ConnectionLimit, Doors};
+pub use crate::transport::ConnectionLimit;
+pub use admit::{Admission, Admit, Arriving, Doors};
 pub use body::{Body, BodyStream, Chunk};
 pub use client::{IdText, RequestId, Scheme};
 use connection::Versions;

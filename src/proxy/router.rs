@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use crate::{
     base::path::PathError,
-    config::{HostPattern, PathPattern, RouteConfig, Specificity},
+    config::{HostPattern, Layer, PathPattern, RouteConfig, Specificity},
     protocol::http::{RequestHead, uri::normalized_path},
 };
 
@@ -59,7 +59,8 @@ impl Router {
     #[must_use]
     pub fn new(routes: &[RouteConfig]) -> Self {
         let mut router = Self::default();
-        for (index, route) in routes.iter().enumerate() {
+        let of_http = |(_, route): &(usize, &RouteConfig)| route.layer == Layer::Http;
+        for (index, route) in routes.iter().enumerate().filter(of_http) {
             let id = RouteId(u32::try_from(index).unwrap_or(u32::MAX));
             let matches = &route.matches;
             for host in optional(&matches.hosts) {

@@ -27,7 +27,7 @@ pub struct Shard {
     pub(super) sessions: Sessions,
     stats: Arc<ShardStats>,
     /// Where access-log lines go; none when the log is off. Replaced by a reload.
-    pub(super) access: RefCell<Option<AccessSink>>,
+    pub(super) access: Rc<RefCell<Option<AccessSink>>>,
     date: RefCell<(u64, Rc<str>)>,
     /// Lent to whoever writes text for a moment, so that it is allocated once.
     text: Cell<String>,
@@ -53,7 +53,7 @@ impl Shard {
             pools,
             sessions: Sessions::new(&stats),
             stats,
-            access: RefCell::new(None),
+            access: Rc::default(),
             date: RefCell::new((0, Rc::from(""))),
             text: Cell::default(),
             is_draining: Cell::new(false),
@@ -80,6 +80,17 @@ impl Shard {
     /// The pools of these upstreams keep the rules of their snapshot from now on.
     pub fn apply_pool_rules(&self, upstreams: &[Arc<Upstream>]) {
         upstreams.iter().for_each(|upstream| self.pools.apply(upstream));
+    }
+
+    /// The same shard for L4: with these pools, counters, access log and limits.
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            id: self.id,
+            process: self.process,
+            pools: Rc::clone(&self.pools),
+            stats: Arc::clone(&self.stats),
+            access: Rc::clone(&self.access),
+        }
     }
 
     /// Sends access-log lines to `sink` from now on.
@@ -145,6 +156,12 @@ impl Shard {
         }
     }
 
+    /// Counts a connection that isn't admitted yet, until the result is dropped.
+    pub(super) fn count_open(self: &Rc<Self>) -> Waiting {
+        self.stats.open.set(self.stats.open.get() + 1);
+        Waiting(Rc::clone(self))
+    }
+
     /// Enters a connection.
     pub(super) fn enter(self: &Rc<Self>, connection: &Rc<Connection>) -> Registered {
         let mut register = self.connections.borrow_mut();
@@ -164,6 +181,15 @@ impl Shard {
     }
 }
 
+/// What the proxies of a shard have in common.
+pub(crate) struct Parts {
+    pub(crate) id: u16,
+    pub(crate) process: u32,
+    pub(crate) pools: Rc<Pools>,
+    pub(crate) stats: Arc<ShardStats>,
+    pub(crate) access: Rc<RefCell<Option<AccessSink>>>,
+}
+
 impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shard").field("id", &self.id).finish_non_exhaustive()
@@ -172,6 +198,15 @@ impl fmt::Debug for Shard {
 
 /// How long a connection that has not yet brought a request may take for it once a drain begins.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
+
+/// A connection that is open and not admitted yet.
+pub(super) struct Waiting(Rc<Shard>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.stats.open.set(self.0.stats.open.get() - 1);
+    }
+}
 
 /// A connection's place in the register, given back when dropped.
 pub(super) struct Registered {

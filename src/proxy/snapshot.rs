@@ -7,11 +7,14 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     filters::RateTable,
-    stats::{ListenerCounters, PerShard, RouteCounters, UpstreamCounters},
+    stats::{FlowCounters, ListenerCounters, PerShard, RouteCounters, UpstreamCounters},
 };
 use crate::{
     config::{Config, FilterKind},
-    transport::tls::{ClientTls, ServerTls},
+    transport::{
+        admission::Gate,
+        tls::{ClientTls, ServerTls},
+    },
     upstream::Upstream,
 };
 
@@ -24,6 +27,10 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the order of `config.routes`, and behind them [`NO_ROUTE`].
     pub routes: Vec<Arc<PerShard<RouteCounters>>>,
+    /// In the order of `config.routes`; counts for those of L4 only.
+    pub flows: Vec<Arc<PerShard<FlowCounters>>>,
+    /// Who is let in, in the order of `config.listeners`.
+    pub gates: Vec<Arc<Gate>>,
     /// In the order of `config.listeners`.
     pub listeners: Vec<Arc<PerShard<ListenerCounters>>>,
     /// In the order of `config.upstreams`.
@@ -81,7 +88,14 @@ impl Snapshot {
             let kept = previous.and_then(|previous| previous.rate_table(&config.filters[index]));
             Some(kept.unwrap_or_else(|| Arc::new(RateTable::new(*rate, *burst, RATE_CLIENTS, now))))
         });
+        let gates = config.listeners.iter().map(|listener| {
+            let before = previous.and_then(|previous| previous.gate(&listener.name));
+            Gate::new(&listener.admission, now, before)
+        });
+        let flow_names = config.routes.iter().map(|route| &*route.name);
         Arc::new(Self {
+            flows: PerShard::carry(flow_names, shards, previous.map(|p| &*p.flows)),
+            gates: gates.collect(),
             upstreams: upstreams.collect(),
             routes: PerShard::carry(route_names, shards, previous.map(|p| &*p.routes)),
             listeners: PerShard::carry(listeners, shards, previous.map(|p| &*p.listeners)),
@@ -101,6 +115,8 @@ impl Snapshot {
     #[must_use]
     pub fn with_tls(&self, tls: Tls) -> Self {
         Self {
+            flows: self.flows.clone(),
+            gates: self.gates.clone(),
             config: self.config.clone(),
             upstreams: self.upstreams.clone(),
             routes: self.routes.clone(),
@@ -117,6 +133,12 @@ impl Snapshot {
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         let index = self.config.upstreams.iter().position(|upstream| upstream.name == name)?;
         self.upstreams.get(index)
+    }
+
+    /// The gate of the listener of that name.
+    fn gate(&self, listener: &str) -> Option<&Arc<Gate>> {
+        let index = self.config.listeners.iter().position(|own| own.name == listener)?;
+        self.gates.get(index)
     }
 
     /// The table of the same filter in this snapshot.

@@ -17,7 +17,8 @@ use std::{io, net::SocketAddr, os::fd::RawFd, time::Duration};
 #[cfg(any(test, feature = "sim"))]
 use crate::runtime::sim::Sim;
 use crate::runtime::{
-    DriverKind, ListenOptions, buffers::Pool, epoll::Epoll, ring::Ring, sys, sys::SocketAddress,
+    DriverKind, ListenOptions, buffers::Pool, epoll::Epoll, look::Look, ring::Ring, sys,
+    sys::SocketAddress,
 };
 
 /// What an operation is, kept in the token so that a completion can be dispatched by it alone.
@@ -272,12 +273,12 @@ impl Driver {
         }
     }
 
-    /// A socket fit to connect to `to`.
-    pub(crate) fn socket(&mut self, to: SocketAddr) -> io::Result<RawFd> {
+    /// A socket fit to connect to `to`, which shows `from` if that is given.
+    pub(crate) fn socket(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> io::Result<RawFd> {
         match self {
             #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.socket(to),
-            _ => sys::socket(to),
+            _ => sys::socket(to, from),
         }
     }
 
@@ -321,6 +322,29 @@ impl Driver {
             #[cfg(any(test, feature = "sim"))]
             Self::Sim(sim) => sim.accept_now(fd),
             _ => sys::accept_now(fd),
+        }
+    }
+
+    /// Reads what is there, taking it or not.
+    pub(crate) fn look(&self, fd: RawFd, buf: &mut [u8], look: Look) -> io::Result<usize> {
+        match self {
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+            _ => sys::look(fd, buf, look),
+        }
+    }
+
+    /// Lets the socket count as readable only when `count` bytes are there.
+    pub(crate) fn set_low_water(&self, fd: RawFd, count: usize) -> io::Result<()> {
+        match self {
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+            _ => sys::set_option(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                i32::try_from(count).unwrap_or(i32::MAX),
+            ),
         }
     }
 

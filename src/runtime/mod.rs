@@ -24,6 +24,7 @@ mod event;
 mod executor;
 mod files;
 mod lease;
+mod look;
 pub mod mailbox;
 mod op;
 mod pooled;
@@ -43,6 +44,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod udp;
 
 use std::{fmt, future::Future, marker::PhantomData, rc::Rc, time::Duration};
 
@@ -62,10 +64,11 @@ pub use self::{
     probe::{KERNEL_MIN, KERNEL_RECOMMENDED, KernelVersion, Report, RingReport, probe},
     race::{Either, race},
     signal::{Signal, settled},
-    splice::{SpliceError, SpliceStep, splice},
+    splice::{Burst, BurstError, SpliceError, SpliceStep, splice, splice_burst},
     steering::choose_by_cpu,
     tcp::{ListenOptions, OwnedSocket, TcpListener, TcpStream},
     timers::{Expired, Timer, sleep, sleep_until},
+    udp::{Datagram, Datagrams, Outbox, Received, UdpSocket},
 };
 use self::{buffers::Pool, driver::Driver, epoll::Epoll, ring::Ring, shard::Shard};
 
@@ -258,6 +261,16 @@ pub struct Usage {
     pub buffer_waits: u64,
     /// How often the completion queue overflowed; nothing is lost then, but time is.
     pub cq_overflows: u64,
+}
+
+/// Bytes of a receive buffer of this thread's runtime: a receive that fills one has most likely left
+/// something behind.
+///
+/// # Panics
+/// Outside of a runtime.
+#[inline]
+pub fn recv_buffer_size() -> usize {
+    shard::with(|shard| shard.pool.size() as usize)
 }
 
 /// This thread's counters.

@@ -126,6 +126,79 @@ pub async fn splice(
     Ok(())
 }
 
+/// What one burst moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Burst {
+    /// Bytes that the receiver has taken.
+    pub bytes: u64,
+    /// The sender has ended its stream.
+    pub is_end: bool,
+}
+
+/// Why a burst ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BurstError {
+    /// No pipe could be had, and nothing was moved: use another way.
+    #[error("no pipe")]
+    NoPipe(#[source] io::Error),
+    /// Reading failed.
+    #[error("reading failed")]
+    From(#[source] io::Error),
+    /// Writing failed.
+    #[error("writing failed")]
+    To(#[source] io::Error),
+}
+
+/// Moves what `from` has now, and what comes meanwhile, to `to` through a pooled pipe; ends when
+/// `from` has nothing for the moment, so that a connection that rests holds no pipe. `moved` is
+/// told of each piece that `to` has taken. Neither socket may have an operation in flight in its
+/// direction.
+///
+/// *Cancel safety*: bytes in the pipe are lost; give both connections up.
+///
+/// # Errors
+/// See [`BurstError`].
+pub async fn splice_burst(
+    from: &TcpStream,
+    to: &TcpStream,
+    mut moved: impl FnMut(u64),
+) -> Result<Burst, BurstError> {
+    let mut burst = Burst { bytes: 0, is_end: false };
+    let mut unyielded = 0;
+    let mut pipe = LentPipe::take().map_err(BurstError::NoPipe)?;
+    let (source, sink) = shard::with(|shard| (shard.fd(from.socket()), shard.fd(to.socket())));
+    loop {
+        if pipe.filled < pipe.capacity() && !burst.is_end {
+            match pipe.fill(source, u64::MAX) {
+                Ok(0) => burst.is_end = true,
+                Ok(_) => {}
+                Err(error) if is_not_ready(&error) => {}
+                Err(error) => return Err(BurstError::From(error)),
+            }
+        }
+        if pipe.filled == 0 {
+            return Ok(burst);
+        }
+        match pipe.empty(sink) {
+            Ok(taken) => {
+                burst.bytes += taken;
+                account(to, taken);
+                moved(taken);
+                unyielded += taken;
+                if unyielded >= YIELD_EVERY {
+                    // Two fast sides would keep the shard to themselves.
+                    unyielded = 0;
+                    yield_now().await;
+                }
+            }
+            Err(error) if is_not_ready(&error) => {
+                to.writable().await.map_err(BurstError::To)?;
+            }
+            Err(error) => return Err(BurstError::To(error)),
+        }
+    }
+}
+
 /// Moves what the pipe holds; returns how much that was.
 async fn drain(
     pipe: &mut LentPipe,

@@ -8,14 +8,14 @@
 use std::{
     io, mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
-    os::fd::{IntoRawFd, RawFd},
+    os::fd::{AsRawFd, IntoRawFd, RawFd},
     ptr,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::runtime::ListenOptions;
+use crate::runtime::{ListenOptions, look::Look};
 
 /// A socket address in the kernel's layout.
 #[derive(Clone, Copy)]
@@ -46,6 +46,11 @@ impl SocketAddress {
                 },
             },
         }
+    }
+
+    /// No address yet.
+    pub(crate) fn unspecified() -> Self {
+        Self::new(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0))
     }
 
     /// The pointer and length that connect wants.
@@ -81,7 +86,7 @@ fn family(value: i32) -> libc::sa_family_t {
     libc::sa_family_t::try_from(value).unwrap_or_default()
 }
 
-fn socklen(value: usize) -> libc::socklen_t {
+pub(crate) fn socklen(value: usize) -> libc::socklen_t {
     libc::socklen_t::try_from(value).unwrap_or_default()
 }
 
@@ -123,11 +128,14 @@ pub(crate) fn listen(at: SocketAddr, options: &ListenOptions) -> io::Result<RawF
     Ok(socket.into_raw_fd())
 }
 
-/// A socket to connect with: TCP_NODELAY set.
-pub(crate) fn socket(to: SocketAddr) -> io::Result<RawFd> {
+/// A socket to connect with: TCP_NODELAY set, and `from` shown as its address if that is given.
+pub(crate) fn socket(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<RawFd> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(from) = from {
+        show_source(&socket, from)?;
+    }
     Ok(socket.into_raw_fd())
 }
 
@@ -181,14 +189,52 @@ fn name(fd: RawFd, call: NameCall) -> io::Result<SocketAddr> {
     check(unsafe { call(fd, storage.as_mut_ptr().cast(), &raw mut len) })?;
     // SAFETY: all-zero storage is valid, and the kernel wrote a valid address over it.
     let storage = unsafe { storage.assume_init() };
-    // A Unix socket pair (tests, hand-over) has no internet address.
-    if i32::from(storage.ss_family) == libc::AF_UNIX {
-        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+    // A Unix socket (or a pair: tests, hand-over) has no internet address.
+    let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    Ok(address_of(&storage).unwrap_or(nowhere))
+}
+
+/// The internet address in `storage`, if it is one.
+pub(crate) fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    if !matches!(i32::from(storage.ss_family), libc::AF_INET | libc::AF_INET6) {
+        return None;
     }
-    let place: *const SocketAddress = ptr::from_ref(&storage).cast();
+    let place: *const SocketAddress = ptr::from_ref(storage).cast();
     // SAFETY: `sockaddr_storage` is larger and at least as aligned as either variant.
     let address = unsafe { place.read() };
-    Ok(address.to_std())
+    Some(address.to_std())
+}
+
+/// Reads what is there, taking it or not, without waiting.
+pub(crate) fn look(fd: RawFd, buf: &mut [u8], look: Look) -> io::Result<usize> {
+    let stay = if look == Look::Peek { libc::MSG_PEEK } else { 0 };
+    let flags = libc::MSG_DONTWAIT | stay;
+    // SAFETY: pointer and length describe `buf`.
+    check_len(unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), flags) })
+}
+
+/// Sets an option that is an int.
+pub(crate) fn set_option(fd: RawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let len = socklen(size_of::<libc::c_int>());
+    let place = ptr::from_ref(&value).cast();
+    // SAFETY: pointer and length describe `value`, which outlives the call.
+    check(unsafe { libc::setsockopt(fd, level, option, place, len) }).map(drop)
+}
+
+/// Makes a socket that isn't connected yet show `from` as its address, which need not be one of
+/// this machine. Another port is taken if that one is in use towards the same address.
+pub(crate) fn show_source(socket: &Socket, from: SocketAddr) -> io::Result<()> {
+    match from {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => {
+            set_option(socket.as_raw_fd(), libc::SOL_IPV6, libc::IPV6_TRANSPARENT, 1)?;
+        }
+    }
+    socket.set_reuse_address(true)?;
+    // The port is chosen when connecting, so that one address has as many as there are towards
+    // each endpoint.
+    set_option(socket.as_raw_fd(), libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    socket.bind(&SocketAddr::new(from.ip(), 0).into())
 }
 
 /// Accepts a waiting connection, or `None` when there is none.

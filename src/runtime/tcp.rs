@@ -157,7 +157,17 @@ impl TcpStream {
     ///
     /// [`Timer::guard`]: crate::runtime::Timer::guard
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        connect::run(address).await
+        connect::run(address, None).await
+    }
+
+    /// The same with another address than this machine's as the one that the other side sees
+    /// (IP_TRANSPARENT: CAP_NET_ADMIN, and routes that lead the answers here). The port of `from`
+    /// isn't kept.
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`, `bind(2)` and `connect(2)`.
+    pub async fn connect_from(address: SocketAddr, from: SocketAddr) -> io::Result<Self> {
+        connect::run(address, Some(from)).await
     }
 
     /// Starts a receive *now* and returns its future: it may be parked un-awaited (as the watch

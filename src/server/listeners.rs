@@ -2,14 +2,14 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Error;
+use super::{Error, order::BoundSocket};
 use crate::{
-    config::{AcceptBalance, ListenerConfig, RuntimeConfig},
+    config::{self, AcceptBalance, ListenerConfig, RuntimeConfig},
     runtime::choose_by_cpu,
 };
 
@@ -21,7 +21,19 @@ pub(super) struct Bound {
     pub(super) address: SocketAddr,
     /// As the kernel has it: differs where the port was left to it.
     pub(super) local: SocketAddr,
-    pub(super) sockets: Vec<TcpListener>,
+    pub(super) sockets: Vec<BoundSocket>,
+    /// As [`slot`] has it.
+    pub(super) slot: String,
+}
+
+/// What may share an address: listeners of HTTP take over each other's sockets, those of L4 don't,
+/// and UDP has ports of its own.
+pub(super) fn slot(listener: &ListenerConfig) -> String {
+    if listener.protocol.is_l4() {
+        format!("{}:{}", listener.protocol.name(), listener.name)
+    } else {
+        String::new()
+    }
 }
 
 /// Who else may listen on an address.
@@ -53,22 +65,60 @@ pub(super) fn bind(
         let hint = hint(&source);
         Error::Bind { listener: listener.name.clone(), address, source, hint }
     };
+    let protocol = listener.protocol;
     // SO_REUSEPORT lets any process of the same user join the group: find out first whether
     // somebody else is there.
     if address.port() != 0 && others == Others::Refused {
-        probe(address).map_err(wrong)?;
+        probe_for(protocol, address).map_err(wrong)?;
     }
     let mut local = address;
     let mut sockets = Vec::with_capacity(shards);
     for _ in 0..shards {
-        let socket = open(local).map_err(wrong)?;
-        local = socket.local_addr().map_err(wrong)?;
+        let socket = if protocol == config::Protocol::Udp {
+            let socket = open_udp(local).map_err(wrong)?;
+            local = socket.local_addr().map_err(wrong)?;
+            BoundSocket::Udp(socket)
+        } else {
+            let socket = open(local).map_err(wrong)?;
+            local = socket.local_addr().map_err(wrong)?;
+            BoundSocket::Tcp(socket)
+        };
         sockets.push(socket);
     }
-    if let (AcceptBalance::Cpu, Some(socket)) = (runtime.accept_balance, sockets.first()) {
+    // Datagrams of a flow stay with the shard that has the flow.
+    if let (AcceptBalance::Cpu, Some(BoundSocket::Tcp(socket))) =
+        (runtime.accept_balance, sockets.first())
+    {
         choose_by_cpu(socket, &runtime.shards).map_err(wrong)?;
     }
-    Ok(Bound { listener: listener.name.clone(), address, local, sockets })
+    let slot = slot(listener);
+    Ok(Bound { listener: listener.name.clone(), address, local, sockets, slot })
+}
+
+fn probe_for(protocol: config::Protocol, address: SocketAddr) -> io::Result<()> {
+    if protocol != config::Protocol::Udp {
+        return probe(address);
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
+/// Receive buffers as large as the system lets them be, up to this: a burst waits for the shard.
+fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Capped at net.core.rmem_max and wmem_max; smaller ones only drop earlier.
+    drop(socket.set_recv_buffer_size(UDP_BUFFER));
+    drop(socket.set_send_buffer_size(UDP_BUFFER));
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 /// Fails when another socket listens on `address` already.
@@ -112,3 +162,5 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
 /// Connections that may wait to be accepted, per socket; the kernel caps it at
 /// net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// What is asked for as buffers of a listening UDP socket.
+const UDP_BUFFER: usize = 4 << 20;

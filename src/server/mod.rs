@@ -15,6 +15,7 @@
 
 mod certificates;
 mod demo;
+mod l4;
 mod listeners;
 mod order;
 mod plane;
@@ -28,6 +29,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 pub use crate::proxy::ShardScope;
 pub use certificates::{check_files, list_certificates};
 pub use demo::Demo;
+pub use l4::L4Scope;
 pub use shard::{Listening, Steward};
 
 use crate::{
@@ -39,6 +41,7 @@ use crate::{
         ControlError,
         error_log::{self, ErrorLogError, ErrorLogHandle},
     },
+    l4::{ConnectionHandler, Steer},
     proxy::{self, Handler, Pipeline},
     runtime,
 };
@@ -139,6 +142,7 @@ pub struct Server {
     source: Source,
     error_log: Option<ErrorLogHandle>,
     starts_log: bool,
+    makers: l4::Makers,
 }
 
 impl Server {
@@ -146,7 +150,8 @@ impl Server {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let (is_edited, starts_log) = (false, false);
-        Self { config, is_edited, source: Source::Fixed, error_log: None, starts_log }
+        let makers = l4::Makers::default();
+        Self { config, is_edited, source: Source::Fixed, error_log: None, starts_log, makers }
     }
 
     /// Serves `address`, by a listener named `http`, with the defaults of an empty file: one shard
@@ -165,6 +170,66 @@ impl Server {
         });
         server.is_edited = true;
         server
+    }
+
+    /// Serves connections to `address`, by a listener named `tcp`, with what `make` makes once per
+    /// shard and configuration. Then [`upstream`](Self::upstream)s, and [`serve`](Self::serve).
+    #[must_use]
+    pub fn tcp<H, F>(address: SocketAddr, make: F) -> Self
+    where
+        H: ConnectionHandler + 'static,
+        F: Fn(&L4Scope) -> Result<H, crate::l4::Error> + Send + Sync + 'static,
+    {
+        let mut server = Self::listen(address);
+        server.config.listeners[0].name = "tcp".to_owned();
+        server.config.listeners[0].protocol = config::Protocol::Tcp;
+        server.connections("tcp", make)
+    }
+
+    /// Serves datagrams to `address`, by a listener named `udp`; `make` makes what chooses where
+    /// each flow goes.
+    #[must_use]
+    pub fn udp<S, F>(address: SocketAddr, make: F) -> Self
+    where
+        S: Steer + 'static,
+        F: Fn(&L4Scope) -> Result<S, crate::l4::Error> + Send + Sync + 'static,
+    {
+        let mut server = Self::listen(address);
+        server.config.listeners[0].name = "udp".to_owned();
+        server.config.listeners[0].protocol = config::Protocol::Udp;
+        server.makers.flows("udp", make);
+        server
+    }
+
+    /// The connections of the listener of that name (`protocol` `tcp` or `tls`) are served by what
+    /// `make` makes, instead of the configuration's routes.
+    #[must_use]
+    pub fn connections<H, F>(mut self, listener: &str, make: F) -> Self
+    where
+        H: ConnectionHandler + 'static,
+        F: Fn(&L4Scope) -> Result<H, crate::l4::Error> + Send + Sync + 'static,
+    {
+        self.makers.connections(listener, make);
+        self
+    }
+
+    /// The flows of the UDP listener of that name go where what `make` makes says.
+    #[must_use]
+    pub fn flows<S, F>(mut self, listener: &str, make: F) -> Self
+    where
+        S: Steer + 'static,
+        F: Fn(&L4Scope) -> Result<S, crate::l4::Error> + Send + Sync + 'static,
+    {
+        self.makers.flows(listener, make);
+        self
+    }
+
+    /// Runs with the configuration's routes alone, until the process is told to stop.
+    ///
+    /// # Errors
+    /// What kept the server from starting: see [`Error`].
+    pub fn serve(self) -> Result<(), Error> {
+        self.run(|shard| Pipeline::new(shard.snapshot(), shard.shard()))
     }
 
     /// Serves what a file says, and reads it again when told to reload. Its upstreams and filters
@@ -243,7 +308,7 @@ impl Server {
         if self.starts_log {
             self.error_log = Some(error_log::init(&self.config.log.error)?);
         }
-        plane::run(self.config, self.source, self.error_log, make)
+        plane::run(self.config, self.source, self.error_log, self.makers, make)
     }
 }
 

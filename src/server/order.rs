@@ -1,10 +1,11 @@
 //! What the control thread tells a shard, and what it hears back.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     sync::{Arc, mpsc},
 };
 
+use super::l4::Makers;
 use crate::{
     base::access::AccessSink,
     proxy::{self, ConnectionLimit, Shared, Snapshot, stats::ShardStats},
@@ -17,7 +18,7 @@ pub(super) enum Order {
     /// Build the handlers of `snapshot`; answer whether that worked.
     Prepare { snapshot: Arc<Snapshot>, reply: mpsc::Sender<Prepared> },
     /// Use what was prepared: open these listeners, close those that the snapshot no longer has.
-    Commit { listeners: Vec<BoundListener> },
+    Commit { listeners: Vec<BoundListener>, l4: Vec<BoundL4> },
     /// Accept by the certificates of `snapshot`, which differs in nothing else.
     Certificates { snapshot: Arc<Snapshot> },
     /// Forget what was prepared.
@@ -36,6 +37,22 @@ pub(super) struct BoundListener {
     pub(super) name: String,
     pub(super) address: SocketAddr,
     pub(super) socket: TcpListener,
+}
+
+/// A socket of an L4 listener that is bound for one shard.
+#[derive(Debug)]
+pub(super) struct BoundL4 {
+    /// Its listener's name.
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    pub(super) socket: BoundSocket,
+}
+
+/// The socket itself.
+#[derive(Debug)]
+pub(super) enum BoundSocket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
 /// How a shard's preparation went.
@@ -69,6 +86,7 @@ pub(super) struct Seed {
     pub(super) stats: Arc<ShardStats>,
     pub(super) shared: Arc<Shared>,
     pub(super) access: Option<AccessSink>,
+    pub(super) makers: Makers,
 }
 
 /// The runtime's word for the config's.

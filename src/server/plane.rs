@@ -15,12 +15,13 @@ use tokio::sync::watch;
 use super::{
     Error, Source,
     certificates::{self, Certificates, Look},
+    l4::Makers,
     listeners::{self, Bound, Others},
-    order::{BoundListener, Driver, Order, Seed, Started, driver_choice},
+    order::{BoundL4, BoundListener, BoundSocket, Driver, Order, Seed, Started, driver_choice},
     privileges, reload, shard,
 };
 use crate::{
-    config::{self, Config},
+    config::{self, Config, ListenerConfig},
     control::{
         Control, Node, Phase, Probed, ReloadError, Reloaded, Stop, error_log::ErrorLogHandle,
         upstreams, view::View,
@@ -36,6 +37,7 @@ pub(super) fn run<H, F>(
     config: Config,
     source: Source,
     error_log: Option<ErrorLogHandle>,
+    makers: Makers,
     make: F,
 ) -> Result<(), Error>
 where
@@ -55,7 +57,7 @@ where
     if let Some(user) = &config.runtime.user {
         privileges::become_user(user)?;
     }
-    let mut plane = Plane::start(config, source, make, sinks, (certificates, tls))?;
+    let mut plane = Plane::start(config, source, make, makers, sinks, (certificates, tls))?;
     plane.go_live(bound)?;
     control.run(Box::new(plane))?;
     Ok(())
@@ -69,7 +71,7 @@ pub(super) struct Plane {
     pub(super) driver: Driver,
     pub(super) history: History,
     /// Bound addresses: as configured, and as the kernel has them.
-    pub(super) addresses: BTreeMap<SocketAddr, SocketAddr>,
+    pub(super) addresses: BTreeMap<(SocketAddr, String), SocketAddr>,
     shards: Vec<ShardHandle>,
     certificates: Certificates,
     phase: Arc<watch::Sender<Phase>>,
@@ -96,6 +98,7 @@ impl Plane {
         config: Config,
         source: Source,
         make: F,
+        makers: Makers,
         sinks: Vec<crate::base::access::AccessSink>,
         (certificates, tls): (Certificates, certificates::Ready),
     ) -> Result<Self, Error>
@@ -122,6 +125,7 @@ impl Plane {
                 stats: Arc::clone(&stats[index]),
                 shared: Arc::clone(&shared),
                 access: Some(sink),
+                makers: makers.clone(),
             };
             shards.push(spawn(seed, make.clone(), started.clone())?);
         }
@@ -196,22 +200,30 @@ impl Plane {
     pub(super) fn commit(&mut self, snapshot: Arc<Snapshot>, bound: Vec<Bound>) {
         let config = &snapshot.config;
         // By address alone: a listener that was renamed keeps its sockets.
-        self.addresses.retain(|address, _| {
-            config.listeners.iter().any(|own| own.addresses.contains(address))
+        self.addresses.retain(|(address, slot), _| {
+            config
+                .listeners
+                .iter()
+                .any(|own| own.addresses.contains(address) && listeners::slot(own) == *slot)
         });
-        let mut per_shard: Vec<Vec<BoundListener>> =
-            self.shards.iter().map(|_| Vec::new()).collect();
+        let mut per_shard: Vec<(Vec<BoundListener>, Vec<BoundL4>)> =
+            self.shards.iter().map(|_| Default::default()).collect();
         for bound in bound {
-            self.addresses.insert(bound.address, bound.local);
+            self.addresses.insert((bound.address, bound.slot.clone()), bound.local);
             tracing::info!(listener = bound.listener, address = %bound.local, "listening");
             for (socket, list) in bound.sockets.into_iter().zip(&mut per_shard) {
-                let name = bound.listener.clone();
-                list.push(BoundListener { name, address: bound.address, socket });
+                let (name, address) = (bound.listener.clone(), bound.address);
+                match socket {
+                    BoundSocket::Tcp(socket) if bound.slot.is_empty() => {
+                        list.0.push(BoundListener { name, address, socket });
+                    }
+                    socket => list.1.push(BoundL4 { name, address, socket }),
+                }
             }
         }
-        for (shard, listeners) in self.shards.iter().zip(per_shard) {
+        for (shard, (listeners, l4)) in self.shards.iter().zip(per_shard) {
             // A shard that has just prepared has room for one more order.
-            drop(shard.orders.send(Order::Commit { listeners }));
+            drop(shard.orders.send(Order::Commit { listeners, l4 }));
         }
         self.snapshot = snapshot;
     }
@@ -407,14 +419,17 @@ fn wait_for_start(reports: &mpsc::Receiver<Started>, count: usize) -> Result<Dri
 /// Binds every address that isn't bound yet.
 fn bind_all(
     config: &Config,
-    bound: &BTreeMap<SocketAddr, SocketAddr>,
+    bound: &BTreeMap<(SocketAddr, String), SocketAddr>,
 ) -> Result<Vec<Bound>, Error> {
     let each = config
         .listeners
         .iter()
         .flat_map(|listener| listener.addresses.iter().map(move |address| (listener, *address)));
     let mut new: Vec<Bound> = Vec::new();
-    for (listener, address) in each.filter(|(_, address)| !bound.contains_key(address)) {
+    let is_new = |(listener, address): &(&ListenerConfig, SocketAddr)| {
+        !bound.contains_key(&(*address, listeners::slot(listener)))
+    };
+    for (listener, address) in each.filter(is_new) {
         let mut ours = bound.values().copied().chain(new.iter().map(|bound| bound.local));
         let is_ours = ours.any(|own| listeners::overlaps(own, address));
         let others = if is_ours { Others::Ours } else { Others::Refused };

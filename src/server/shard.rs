@@ -5,15 +5,19 @@ use std::{
     time::Duration,
 };
 
-use super::order::{BoundListener, Driver, Order, Prepared, Seed, Started};
+use super::{
+    l4::{Makers, Plans},
+    order::{BoundL4, BoundListener, BoundSocket, Driver, Order, Prepared, Seed, Started},
+};
 use crate::{
     config::ListenerConfig,
+    l4,
     proxy::{
         self, Admit, ConnectionLimit, Doors, Handler, Hooks, ListenerRules, Observe, Record, Shard,
         ShardScope, Shared, Snapshot,
         downstream::h1::{Current, Service},
     },
-    runtime::{self, Runtime, Task, TcpListener, mailbox},
+    runtime::{self, Runtime, Task, TcpListener, UdpSocket, mailbox},
     upstream::Pools,
 };
 
@@ -51,7 +55,7 @@ pub(super) fn run<H, F>(
         shard.set_access_log(access);
         let usage = runtime::spawn(publish_usage(Rc::clone(&shard)));
         let steward = Steward::new(&shard, &seed.shared, make);
-        steward.limit(seed.connections).obey(orders).await;
+        steward.limit(seed.connections).with_makers(seed.makers).obey(orders).await;
         usage.abort();
     });
 }
@@ -70,6 +74,9 @@ pub struct Steward<H, F> {
     /// By address: a listener that was renamed keeps its sockets.
     sockets: BTreeMap<SocketAddr, Open<H>>,
     closing: Vec<Task>,
+    l4_shard: Rc<l4::Shard>,
+    l4: l4::Listeners,
+    makers: Makers,
 }
 
 /// A snapshot in use.
@@ -79,6 +86,7 @@ struct Serving<H> {
     observer: Rc<dyn Observe>,
     doors: Doors,
     services: BTreeMap<String, Rc<Service<H>>>,
+    l4: Plans,
 }
 
 /// A listening socket for a listener of the snapshot that is committed with it.
@@ -122,7 +130,13 @@ where
     /// Serves nothing yet. `make` builds the handler of each snapshot, and may keep in `shared`
     /// what all shards have in common.
     pub fn new(shard: &Rc<Shard>, shared: &Arc<Shared>, make: F) -> Self {
+        let parts = shard.parts();
+        let l4_shard =
+            l4::Shard::new((parts.id, parts.process), &parts.pools, &parts.stats, parts.access);
         Self {
+            l4: l4::Listeners::new(&l4_shard),
+            l4_shard,
+            makers: Makers::default(),
             shard: Rc::clone(shard),
             shared: Arc::clone(shared),
             connections: None,
@@ -137,7 +151,14 @@ where
     /// Counts its connections with those of all who have the same `limit`.
     #[must_use]
     pub fn limit(mut self, limit: Arc<ConnectionLimit>) -> Self {
+        self.l4_shard.limit(&limit);
         self.connections = Some(limit);
+        self
+    }
+
+    /// L4 listeners of these names are served by what a program makes.
+    pub(super) fn with_makers(mut self, makers: Makers) -> Self {
+        self.makers = makers;
         self
     }
 
@@ -150,8 +171,10 @@ where
                     // A control thread that no longer waits will abort.
                     drop(reply.send(Prepared { shard, result }));
                 }
-                Order::Commit { listeners } => {
-                    self.commit(listeners.into_iter().filter_map(take_over).collect());
+                Order::Commit { listeners, l4 } => {
+                    let listeners = listeners.into_iter().filter_map(take_over).collect();
+                    let l4 = l4.into_iter().filter_map(take_over_l4).collect();
+                    self.commit_all(listeners, l4);
                 }
                 Order::Certificates { snapshot } => self.renew(&snapshot),
                 Order::Abort => self.prepared = None,
@@ -187,6 +210,8 @@ where
             observer,
             doors: limit.into_iter().chain(doors).collect(),
             services: BTreeMap::new(),
+            l4: Plans::new(&self.l4_shard, snapshot, &self.makers)
+                .map_err(|error| proxy::Error::Internal(error.to_string()))?,
         });
         Ok(())
     }
@@ -194,17 +219,30 @@ where
     /// Serves what was prepared: takes over the sockets of new addresses, closes those that the
     /// snapshot no longer has. Without a prepared snapshot it changes nothing.
     pub fn commit(&mut self, listeners: Vec<Listening>) {
+        self.commit_all(listeners, Vec::new());
+    }
+
+    fn commit_all(&mut self, listeners: Vec<Listening>, l4: Vec<l4::Listening>) {
         let Some(mut next) = self.prepared.take() else { return };
         self.shard.apply_pool_rules(&next.snapshot.upstreams);
         let mut before = self.serving.take().map(|serving| serving.services).unwrap_or_default();
         let config = next.snapshot.config.listeners.clone();
+        let plans = std::mem::take(&mut next.l4);
+        self.l4.commit(plans.streams, plans.flows, l4, |name, address| {
+            config.iter().any(|own| {
+                own.name == name && own.protocol.is_l4() && own.addresses.contains(&address)
+            })
+        });
         for (index, listener) in config.iter().enumerate() {
+            if listener.protocol.is_l4() {
+                continue;
+            }
             let Some(counters) = next.snapshot.listeners.get(index) else { continue };
             let tls = next.snapshot.tls.listeners.get(index).cloned().flatten();
             let current = Current {
                 handler: Rc::clone(&next.handler),
                 listener: Rc::new(
-                    ListenerRules::new(listener, index)
+                    rules_of(listener, index, &next.snapshot)
                         .with_tls(tls)
                         .with_ids_of(&next.snapshot.config),
                 ),
@@ -224,7 +262,9 @@ where
         }
         let sockets = std::mem::take(&mut self.sockets);
         for (address, socket) in sockets {
-            let owner = config.iter().find(|listener| listener.addresses.contains(&address));
+            let owner = config.iter().find(|listener| {
+                listener.addresses.contains(&address) && !listener.protocol.is_l4()
+            });
             match owner.and_then(|listener| next.services.get(&listener.name)) {
                 Some(service) => {
                     socket.service.replace(Rc::clone(service));
@@ -283,7 +323,8 @@ where
 
     /// Waits until what closing listeners had accepted is with its service.
     async fn hand_over(&mut self) {
-        while self.closing.iter().any(|closing| !closing.is_finished()) {
+        while self.closing.iter().any(|closing| !closing.is_finished()) || !self.l4.is_handed_over()
+        {
             runtime::sleep(HAND_OVER_LOOK).await;
         }
         self.closing.clear();
@@ -296,6 +337,7 @@ where
         while let Some((_, socket)) = self.sockets.pop_first() {
             self.closing.push(socket.close());
         }
+        self.l4.drain();
         self.shard.drain();
     }
 }
@@ -306,11 +348,35 @@ impl<H, F> fmt::Debug for Steward<H, F> {
     }
 }
 
+fn rules_of(listener: &ListenerConfig, index: usize, snapshot: &Snapshot) -> ListenerRules {
+    let rules = ListenerRules::new(listener, index);
+    match snapshot.gates.get(index) {
+        Some(gate) => rules.with_gate(gate),
+        None => rules,
+    }
+}
+
 /// Attaches a bound socket to this shard's runtime.
 fn take_over(bound: BoundListener) -> Option<Listening> {
     let BoundListener { name, address, socket } = bound;
     match TcpListener::from_std(socket) {
         Ok(socket) => Some(Listening { name, address, socket }),
+        Err(error) => {
+            tracing::error!(listener = name, %error, "cannot take over the socket");
+            None
+        }
+    }
+}
+
+/// Attaches a bound L4 socket to this shard's runtime.
+fn take_over_l4(bound: BoundL4) -> Option<l4::Listening> {
+    let BoundL4 { name, address, socket } = bound;
+    let socket = match socket {
+        BoundSocket::Tcp(socket) => TcpListener::from_std(socket).map(l4::Socket::Tcp),
+        BoundSocket::Udp(socket) => UdpSocket::from_std(socket).map(l4::Socket::Udp),
+    };
+    match socket {
+        Ok(socket) => Some(l4::Listening { name, address, socket }),
         Err(error) => {
             tracing::error!(listener = name, %error, "cannot take over the socket");
             None

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Source, certificates::certificate_views, plane::Plane};
+use super::{Source, certificates::certificate_views, listeners, plane::Plane};
 use crate::{
     base::metrics::HistogramSnapshot,
-    config::{Action, FilterKind},
+    config::{Action, FilterKind, Layer, RouteConfig},
     control::{
         upstreams,
         view::{
-            ConfigView, FilterView, H2View, ListenerView, RouteView, ShardView, TlsView,
+            ConfigView, FilterView, FlowView, H2View, ListenerView, RouteView, ShardView, TlsView,
             UpstreamView, View,
         },
     },
@@ -17,8 +17,8 @@ use crate::{
     proxy::{
         NO_ROUTE,
         stats::{
-            By, CodeCounters, H2Counters, ListenerCounters, PerShard, RouteCounters, ShardStats,
-            TlsCounters, UpstreamCounters,
+            By, CodeCounters, FlowCounters, H2Counters, ListenerCounters, PerShard, RouteCounters,
+            ShardStats, TlsCounters, UpstreamCounters,
         },
     },
     runtime::{DriverKind, now_uncached},
@@ -57,7 +57,13 @@ pub(super) fn view(plane: &Plane) -> View {
             h2(plane, "downstream", |stats| &stats.h2_downstream),
             h2(plane, "upstream", |stats| &stats.h2_upstream),
         ],
-        routes: snapshot.routes.iter().map(|stats| route(plane, stats)).collect(),
+        routes: snapshot
+            .routes
+            .iter()
+            .filter(|stats| !is_l4(plane, &stats.name))
+            .map(|stats| route(plane, stats))
+            .collect(),
+        flows: flows(plane),
         upstreams: upstream_views(plane),
         filters: filters(plane),
     }
@@ -68,15 +74,21 @@ fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
     let listeners = &plane.snapshot.config.listeners;
     let own = listeners.iter().filter(|listener| listener.name == stats.name);
     let is_secure = own.clone().any(|listener| listener.tls.is_some());
-    let own = own.flat_map(|listener| &listener.addresses);
+    let own = own.flat_map(|listener| {
+        listener.addresses.iter().map(|address| (*address, listeners::slot(listener)))
+    });
     ListenerView {
         name: stats.name.clone(),
-        addresses: own.filter_map(|address| plane.addresses.get(address).copied()).collect(),
+        addresses: own.filter_map(|key| plane.addresses.get(&key).copied()).collect(),
         accepted: sum(|counters| counters.accepted.get()),
         open: sum(|counters| unsigned(counters.open.get())),
         refused: vec![
             ("max_connections", sum(|counters| counters.refused.get())),
             ("accept_error", sum(|counters| counters.accept_errors.get())),
+            ("denied", sum(|counters| counters.denied.get())),
+            ("over_connections", sum(|counters| counters.over_connections.get())),
+            ("over_rate", sum(|counters| counters.over_rate.get())),
+            ("bad_proxy_header", sum(|counters| counters.bad_headers.get())),
         ],
         tls: is_secure.then(|| tls(stats)),
     }
@@ -181,6 +193,44 @@ fn route(plane: &Plane, stats: &Arc<PerShard<RouteCounters>>) -> RouteView {
         latency,
         bytes_in: sum(&|counters| counters.bytes_in.get()),
         bytes_out: sum(&|counters| counters.bytes_out.get()),
+    }
+}
+
+fn is_l4(plane: &Plane, route: &str) -> bool {
+    let mut routes = plane.snapshot.config.routes.iter();
+    routes.any(|own| own.name == route && own.layer == Layer::L4)
+}
+
+fn flows(plane: &Plane) -> Vec<FlowView> {
+    let snapshot = &plane.snapshot;
+    let each = snapshot.config.routes.iter().zip(&snapshot.flows);
+    let of_l4 = each.filter(|(route, _)| route.layer == Layer::L4);
+    of_l4.map(|(route, stats)| flow(plane, route, stats)).collect()
+}
+
+fn flow(plane: &Plane, route: &RouteConfig, stats: &PerShard<FlowCounters>) -> FlowView {
+    let upstream = match route.action {
+        Action::Upstream(index) => plane.snapshot.config.upstreams.get(index),
+        Action::Respond { .. } | Action::Redirect { .. } => None,
+    };
+    let sum = |read: fn(&FlowCounters) -> u64| stats.shards().map(read).sum();
+    let mut duration = HistogramSnapshot::default();
+    for counters in stats.shards() {
+        duration.merge_live(&counters.duration);
+    }
+    FlowView {
+        name: route.name.clone(),
+        upstream: upstream.map(|own| own.name.clone()).unwrap_or_default(),
+        open: sum(|own| unsigned(own.open.get())),
+        ended: sum(|own| own.ended.get()),
+        failed: sum(|own| own.failed.get()),
+        retries: sum(|own| own.retries.get()),
+        duration,
+        bytes_in: sum(|own| own.bytes_in.get()),
+        bytes_out: sum(|own| own.bytes_out.get()),
+        datagrams_in: sum(|own| own.datagrams_in.get()),
+        datagrams_out: sum(|own| own.datagrams_out.get()),
+        datagrams_lost: sum(|own| own.datagrams_lost.get()),
     }
 }
 

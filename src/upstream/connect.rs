@@ -167,15 +167,42 @@ impl ConnectError {
     }
 }
 
-/// Connects within `timeout`, TLS handshake included. Dropping the future abandons the attempt.
+/// How a connection is opened.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// How long it may take, what stands before its own bytes included.
+    pub timeout: Duration,
+    /// The address that the endpoint shall see; `None`: one of ours.
+    pub from: Option<SocketAddr>,
+    /// What is sent before anything else: a PROXY header.
+    pub preface: Option<Vec<u8>>,
+}
+
+impl Dial {
+    /// A plain one.
+    #[must_use]
+    pub fn within(timeout: Duration) -> Self {
+        Self { timeout, from: None, preface: None }
+    }
+}
+
+/// Connects as `dial` says, TLS handshake included. Dropping the future abandons the attempt.
 pub(super) async fn connect(
     address: SocketAddr,
     security: &Security,
-    timeout: Duration,
+    dial: Dial,
 ) -> Result<Stream, ConnectError> {
+    let Dial { timeout, from, preface } = dial;
     let connect = async {
-        let tcp = TcpStream::connect(address).await;
+        let tcp = match from {
+            None => TcpStream::connect(address).await,
+            Some(from) => TcpStream::connect_from(address, from).await,
+        };
         let tcp = tcp.map_err(|error| ConnectError::from_io(address, error))?;
+        if let Some(preface) = preface {
+            let (sent, _) = tcp.send_all(preface).await;
+            sent.map_err(|error| ConnectError::from_io(address, error))?;
+        }
         match security {
             Security::Plain => Ok(tcp.into()),
             Security::Tls(tls) => PooledFuture::new(secure(tcp, tls, address)).await,

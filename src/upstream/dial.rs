@@ -6,7 +6,7 @@
 //! Every request that uses it is counted by an [`InFlight`] of its own.
 
 use super::{
-    ConnectError, Fault, Outcome, Pool,
+    ConnectError, Dial, Fault, Outcome, Pool,
     connect::connect,
     endpoint::{Endpoint, Seat},
     idle::Connection,
@@ -93,7 +93,8 @@ impl Pool {
             }
         };
         let seat = LocalSeat::new(seat, pool);
-        match connect(pool.endpoint().address, pool.security(), timeout).await {
+        let dial = Dial::within(timeout);
+        match connect(pool.endpoint().address, pool.security(), dial).await {
             Ok(stream) => {
                 pool.counters().connects.increment();
                 Ok(Dialed { stream: Rc::new(stream), seat })

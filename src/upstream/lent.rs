@@ -17,6 +17,7 @@ pub struct Lent {
     recv: Cell<Option<Recv>>,
     stream: Rc<Stream>,
     uses: u64,
+    is_for_one: bool,
     seat: LocalSeat,
     in_flight: InFlight,
 }
@@ -25,7 +26,13 @@ impl Lent {
     pub(super) fn new(connection: Connection, recv: Option<Recv>, in_flight: InFlight) -> Self {
         let Connection { stream, uses, seat } = connection;
         let seat = LocalSeat::new(seat, &in_flight.0);
-        Self { recv: Cell::new(recv), stream, uses, seat, in_flight }
+        Self { recv: Cell::new(recv), stream, uses, is_for_one: false, seat, in_flight }
+    }
+
+    /// The connection belongs to one client: it isn't kept for others.
+    pub(super) fn for_one_client(mut self) -> Self {
+        self.is_for_one = true;
+        self
     }
 
     /// The connection's socket. Clone the `Rc` to read and write at once, but let go of all
@@ -60,7 +67,7 @@ impl Lent {
     /// left unfinished and no byte left over. A clone of the stream that still exists means
     /// that somebody isn't done: the connection is closed.
     pub fn give_back(self) {
-        let Self { recv, stream, uses, seat, in_flight } = self;
+        let Self { recv, stream, uses, is_for_one, seat, in_flight } = self;
         let pool = Rc::clone(&in_flight.0);
         drop(in_flight);
         let recv = recv.into_inner();
@@ -68,7 +75,7 @@ impl Lent {
         let uses = if recv.is_some() { uses } else { uses + 1 };
         let is_free = Rc::strong_count(&stream) == 1;
         debug_assert!(is_free, "somebody still reads or writes a connection that is given back");
-        if !is_free || pool.rules().max_reuse.is_some_and(|most| uses >= most) {
+        if !is_free || is_for_one || pool.rules().max_reuse.is_some_and(|most| uses >= most) {
             pool.count_discarded();
             return;
         }
@@ -109,6 +116,27 @@ impl fmt::Debug for InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.endpoint().leave();
+    }
+}
+
+/// An endpoint's place in the in-flight count, without a connection.
+pub struct Held(InFlight);
+
+impl Held {
+    pub(super) fn new(pool: &Rc<EndpointPool>) -> Self {
+        Self(InFlight::enter(pool))
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.0.0.endpoint()
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.endpoint().address).finish()
     }
 }
 

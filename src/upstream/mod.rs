@@ -15,6 +15,7 @@
 //! It knows nothing of HTTP, routes or filters. Active probes run on the control thread, which
 //! brings their verdicts by [`Upstream::set_probe`].
 
+mod announce;
 mod connect;
 mod counters;
 mod dial;
@@ -30,12 +31,13 @@ mod queue;
 mod retry_budget;
 mod steal;
 
-pub use connect::{ConnectError, Fault};
+pub use announce::{announce_addresses, announce_probe};
+pub use connect::{ConnectError, Dial, Fault};
 pub use counters::{Counters, Totals};
 pub use dial::Dialed;
 pub use ejection::TIMES_MAX;
 pub use endpoint::{Endpoint, EndpointId};
-pub use lent::{InFlight, Lent};
+pub use lent::{Held, InFlight, Lent};
 pub use outlier::{Change, Outcome, Standing, Verdict};
 pub use pool::{NoneAvailable, Pool, Pools};
 pub use retry_budget::{RETRIES_PER_SECOND_MIN, RetryBudget, WINDOW_SECONDS};

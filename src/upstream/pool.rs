@@ -10,12 +10,12 @@
 //! Two tasks a shard: one serves the mailbox, one sweeps once a second.
 
 use super::{
-    ConnectError, Endpoint, Fault, Lent, Outcome, RetryBudget, Upstream,
+    ConnectError, Dial, Endpoint, Fault, Lent, Outcome, RetryBudget, Upstream,
     connect::connect,
     counters::Counters,
     endpoint::{EndpointId, Seat},
     idle::{Connection, EndpointPool, Rules},
-    lent::{InFlight, LocalSeat},
+    lent::{Held, InFlight, LocalSeat},
     outlier::Change,
     queue::{self, Grant},
     steal::{Answer, Mesh, Message, Neighbours, UNASKED, steal},
@@ -298,6 +298,44 @@ impl Pool {
         Some(Lent::new(connection, Some(recv), InFlight::enter(pool)))
     }
 
+    /// A new connection to the endpoint `index`, for one client alone: it is never one that has
+    /// served, and giving it back closes it. The connection's limits and waits are those of
+    /// [`lend`](Self::lend).
+    ///
+    /// # Errors
+    /// Each says that nothing but `dial.preface` was sent.
+    ///
+    /// # Panics
+    /// When `index` isn't one of this upstream's endpoints.
+    pub async fn dial_for_one(&self, index: usize, dial: Dial) -> Result<Lent, ConnectError> {
+        let pool = &self.endpoints[index];
+        let in_flight = InFlight::enter(pool);
+        pool.counters().requests.increment();
+        let opened = PooledFuture::new(async {
+            let seat = self.seat(pool).await?;
+            open(pool, seat, in_flight, dial).await
+        });
+        let lent = opened.await;
+        match &lent {
+            Err(error) if error.fault() == Fault::Endpoint => {
+                self.report(index, Outcome::ConnectFailed);
+            }
+            _ => {}
+        }
+        lent.map(Lent::for_one_client)
+    }
+
+    /// Counts something at the endpoint `index` that needs no connection of the pool: a flow.
+    ///
+    /// # Panics
+    /// When `index` isn't one of this upstream's endpoints.
+    #[must_use]
+    pub fn hold(&self, index: usize) -> Held {
+        let pool = &self.endpoints[index];
+        pool.counters().requests.increment();
+        Held::new(pool)
+    }
+
     /// Takes note of how a request to endpoint `index` went; may eject it.
     pub fn report(&self, index: usize, outcome: Outcome) -> Option<Change> {
         self.upstream.report(self.shard, index, outcome, now())
@@ -335,7 +373,7 @@ impl Pool {
                 return Ok(Lent::new(connection, Some(recv), in_flight));
             }
             if let Some(seat) = Seat::take(pool.endpoint(), pool.rules().connections) {
-                return open(pool, seat, in_flight, connect_timeout).await;
+                return open(pool, seat, in_flight, Dial::within(connect_timeout)).await;
             }
         }
         watch_queue(pool);
@@ -344,7 +382,25 @@ impl Pool {
                 pool.counters().reused.increment();
                 Ok(Lent::new(connection, Some(recv), in_flight))
             }
-            Grant::Seat(seat) => open(pool, seat, in_flight, connect_timeout).await,
+            Grant::Seat(seat) => open(pool, seat, in_flight, Dial::within(connect_timeout)).await,
+        }
+    }
+
+    /// A seat for a new connection, waited for if it must be.
+    async fn seat(&self, pool: &Rc<EndpointPool>) -> Result<Seat, ConnectError> {
+        if pool.queue.is_empty()
+            && let Some(seat) = Seat::take(pool.endpoint(), pool.rules().connections)
+        {
+            return Ok(seat);
+        }
+        watch_queue(pool);
+        match queue::wait(pool, &self.upstream).await? {
+            Grant::Seat(seat) => Ok(seat),
+            // One that has carried requests is no good here: it closes, its seat is ours.
+            Grant::Connection(connection, recv) => {
+                drop(recv);
+                Ok(connection.seat)
+            }
         }
     }
 }
@@ -354,11 +410,11 @@ async fn open(
     pool: &Rc<EndpointPool>,
     seat: Seat,
     in_flight: InFlight,
-    timeout: Duration,
+    dial: Dial,
 ) -> Result<Lent, ConnectError> {
     // Given up with the future: the next waiter gets the seat.
     let seat = LocalSeat::new(seat, pool);
-    let stream = connect(pool.endpoint().address, pool.security(), timeout).await?;
+    let stream = connect(pool.endpoint().address, pool.security(), dial).await?;
     pool.counters().connects.increment();
     Ok(Lent::new(Connection::new(stream, 0, seat.into_seat()), None, in_flight))
 }

@@ -3,9 +3,7 @@
 
 use super::{Lent, Neighbours, Pool, Pools, Totals, Upstream, neighbours};
 use crate::{
-    config::{
-        BalancePolicy, EndpointConfig, OutlierConfig, PoolConfig, UpstreamConfig, UpstreamLimits,
-    },
+    config::{EndpointConfig, UpstreamConfig},
     runtime::{
         DriverChoice, ListenOptions, Options, Runtime, SendBuf, TcpListener, TcpStream, mailbox,
         now, sleep, spawn, yield_now,
@@ -33,18 +31,7 @@ pub(super) fn start() -> Instant {
 
 /// An upstream `api` of these endpoints, each of weight 1, and defaults.
 pub(super) fn config(endpoints: impl IntoIterator<Item = SocketAddr>) -> UpstreamConfig {
-    let endpoint = |address| EndpointConfig { address, weight: 1, backup: false };
-    UpstreamConfig {
-        name: "api".to_owned(),
-        protocol: crate::config::UpstreamProtocol::Http11,
-        balance: BalancePolicy::RoundRobin,
-        endpoints: endpoints.into_iter().map(endpoint).collect(),
-        tls: None,
-        pool: PoolConfig::default(),
-        limits: UpstreamLimits::default(),
-        health: None,
-        outlier: OutlierConfig::default(),
-    }
+    UpstreamConfig::new("api".to_owned(), endpoints.into_iter().map(EndpointConfig::new).collect())
 }
 
 /// The drivers that this machine has.

@@ -13,6 +13,7 @@ mod bench_configs;
 mod cli;
 mod config;
 mod exposition;
+mod l4;
 mod metrics;
 mod node;
 mod program;

@@ -7,13 +7,13 @@ use std::{
 };
 
 use ringway::{
-    base::metrics::Histogram,
+    base::metrics::{Histogram, HistogramSnapshot},
     config::{AdminConfig, HealthConfig, LogConfig},
     control::{
         Node, Phase, Probed, ReloadError, Reloaded, Stop, Verdict,
         view::{
-            CertificateView, ConfigView, EndpointTotals, EndpointView, FilterView, H2View,
-            ListenerView, RouteView, ShardView, TlsView, UpstreamView, View,
+            CertificateView, ConfigView, EndpointTotals, EndpointView, FilterView, FlowView,
+            H2View, ListenerView, RouteView, ShardView, TlsView, UpstreamView, View,
         },
     },
 };
@@ -47,6 +47,7 @@ impl Node for FakeNode {
         let probed = self.probed.iter().map(|(address, health)| Probed {
             upstream: "app".to_owned(),
             address: *address,
+            preface: Vec::new(),
             health: health.clone(),
             tls: None,
             endpoint: Rc::new(Deaf),
@@ -159,9 +160,10 @@ pub(crate) fn view() -> View {
             policy: "round_robin".to_owned(),
             retries: 6,
             retry_budget_exhausted: 1,
-            first_byte: latency,
+            first_byte: latency.clone(),
             endpoints: vec![endpoint_view("127.0.0.1:9001"), endpoint_view("[::1]:9002")],
         }],
+        flows: vec![flow(&latency)],
         filters: vec![FilterView {
             name: "per-ip".to_owned(),
             kind: "rate_limit",
@@ -169,6 +171,23 @@ pub(crate) fn view() -> View {
             rejected: 10,
             entries: 3,
         }],
+    }
+}
+
+fn flow(latency: &HistogramSnapshot) -> FlowView {
+    FlowView {
+        name: "pg".to_owned(),
+        upstream: "db".to_owned(),
+        open: 2,
+        ended: 5,
+        failed: 1,
+        retries: 1,
+        duration: latency.clone(),
+        bytes_in: 700,
+        bytes_out: 900,
+        datagrams_in: 7,
+        datagrams_out: 9,
+        datagrams_lost: 1,
     }
 }
 

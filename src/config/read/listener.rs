@@ -7,17 +7,18 @@ use crate::config::listener::{
     Alpn, ErrorFormat, Forwarded, HEADERS_MAX, ListenerConfig, ListenerLimits, Protocol,
 };
 
+use super::admission::{PROXY, admission, flows};
 use super::text::{cidr, listen_address};
 use super::{Named, TIMES};
 
-pub(super) const SCHEMAS: [&Schema; 2] = [&LISTENER, &LIMITS];
+pub(super) const SCHEMAS: [&Schema; 3] = [&LISTENER, &LIMITS, &PROXY];
 
 /// One listener.
 pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     let mut listener = ListenerConfig::new(named.name.to_owned(), Vec::new());
     let Some(fields) = named.value.table(&LISTENER) else { return listener };
     if let Some(value) = fields.value("protocol") {
-        let word = value.word(&Protocol::WORDS, &["tcp", "tls", "udp"]);
+        let word = value.word(&Protocol::WORDS, &[]);
         listener.protocol = word.unwrap_or(listener.protocol);
     }
     if let Some(value) = fields.value("alpn") {
@@ -25,14 +26,17 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     }
     match (listener.protocol, fields.value("tls")) {
         (Protocol::Https, Some(value)) => listener.tls = super::tls::listener(&value),
-        (Protocol::Http, Some(value)) => {
-            value.complain("tls has no effect with protocol `http`; write `protocol = \"https\"`");
-        }
         (Protocol::Https, None) => {
             let example = "tls.certificates = [{ cert = \"web.pem\", key = \"web.key\" }]";
             fields.problem(format!("protocol `https` needs a certificate, such as `{example}`"));
         }
-        (Protocol::Http, None) => {}
+        (protocol, Some(value)) => {
+            let name = protocol.name();
+            value.complain(format!(
+                "tls has no effect with protocol `{name}`; write `protocol = \"https\"`"
+            ));
+        }
+        (_, None) => {}
     }
     if let Some(value) = fields.required("address", "address = \"0.0.0.0:80\"") {
         listener.addresses = addresses(&value);
@@ -45,9 +49,13 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     let word = fields.value("error_format").and_then(|value| value.word(&ErrorFormat::WORDS, &[]));
     listener.error_format = word.unwrap_or(listener.error_format);
     listener.connect = fields.boolean("connect", listener.connect);
-    if let Some(fields) = fields.table("limits", &LIMITS) {
-        listener.limits = limits(&fields);
+    let limits_read = fields.table("limits", &LIMITS);
+    if let Some(limits_read) = &limits_read {
+        listener.limits = limits(limits_read);
+        listener.flows = flows(limits_read);
     }
+    listener.admission = admission(&fields, limits_read.as_ref());
+    refuse_useless(listener.protocol, &fields, limits_read.as_ref());
     listener
 }
 
@@ -66,6 +74,32 @@ fn alpn(value: &Value<'_>) -> Vec<Alpn> {
         }
     }
     versions
+}
+
+/// Keys that the protocol has no use for are mistakes.
+fn refuse_useless(protocol: Protocol, fields: &Fields<'_>, limits: Option<&Fields<'_>>) {
+    let refuse = |fields: &Fields<'_>, path: &str, keys: &[&'static str]| {
+        for key in keys {
+            if let Some(value) = fields.value(key) {
+                let name = protocol.name();
+                value.complain(format!("{path}{key} has no effect with protocol `{name}`"));
+            }
+        }
+    };
+    let (own, bounds): (&[&'static str], &[&'static str]) = match protocol {
+        Protocol::Http | Protocol::Https => (&[], &["flows", "replies"]),
+        Protocol::Tcp | Protocol::Tls => {
+            (&["alpn", "trusted_proxies", "forwarded", "error_format", "connect"], &TCP_USELESS)
+        }
+        Protocol::Udp => (
+            &["alpn", "trusted_proxies", "forwarded", "error_format", "connect", "proxy_protocol"],
+            &UDP_USELESS,
+        ),
+    };
+    refuse(fields, "", own);
+    if let Some(limits) = limits {
+        refuse(limits, "limits.", bounds);
+    }
 }
 
 fn addresses(value: &Value<'_>) -> Vec<SocketAddr> {
@@ -124,8 +158,11 @@ const LISTENER: Schema = Schema {
         "error_format",
         "connect",
         "limits",
+        "allow",
+        "deny",
+        "proxy_protocol",
     ],
-    later: &["redirect_https", "proxy_protocol"],
+    later: &["redirect_https"],
 };
 
 const LIMITS: Schema = Schema {
@@ -139,8 +176,33 @@ const LIMITS: Schema = Schema {
         "headers",
         "body",
         "h2_streams",
+        "connections",
+        "connections_per_ip",
+        "new_connections",
+        "new_connections_per_ip",
+        "flows",
+        "replies",
     ],
     later: &[],
 };
+
+/// Limits of requests.
+const TCP_USELESS: [&str; 8] =
+    ["body_timeout", "write_timeout", "idle", "headers", "body", "h2_streams", "flows", "replies"];
+
+/// Limits of connections, which a flow isn't, and of requests.
+const UDP_USELESS: [&str; 11] = [
+    "h2_streams",
+    "header_timeout",
+    "body_timeout",
+    "write_timeout",
+    "idle",
+    "headers",
+    "body",
+    "connections",
+    "connections_per_ip",
+    "new_connections",
+    "new_connections_per_ip",
+];
 
 const ADDRESSES_MAX: usize = 64;

@@ -2,15 +2,50 @@
 
 use crate::base::name::is_token;
 use crate::config::fields::{Fields, Schema, Value};
+use crate::config::listener::Protocol;
 use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::raw::quoted;
 use crate::config::route::RouteMatch;
 
 use super::text::{header_value, is_normal_path};
 
-/// Reads the table.
+/// Reads the table of a route of connections. Only TLS says anything that one can route by before
+/// it is passed through.
+pub(super) fn l4_matches(fields: &Fields<'_>, protocol: Protocol) -> RouteMatch {
+    for key in ["host", "path", "method", "header"] {
+        if let Some(value) = fields.value(key) {
+            value.complain(format!("match.{key} has no effect: connections are relayed unread"));
+        }
+    }
+    let matches = RouteMatch {
+        hosts: list(fields, "sni", host),
+        alpn: list(fields, "alpn", alpn),
+        ..RouteMatch::default()
+    };
+    if protocol != Protocol::Tls && (fields.has("sni") || fields.has("alpn")) {
+        let name = protocol.name();
+        fields.problem(format!("match has no effect on a listener with protocol `{name}`"));
+    }
+    matches
+}
+
+fn alpn(value: &Value<'_>) -> Option<String> {
+    let what = "a protocol's name, such as `h2` or `http/1.1`";
+    let text = value.text(what)?;
+    let is_name =
+        (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_name { Some(text.to_owned()) } else { value.expected(what) }
+}
+
+/// Reads the table of a route of requests.
 pub(super) fn matches(fields: &Fields<'_>) -> RouteMatch {
+    for key in ["sni", "alpn"] {
+        if let Some(value) = fields.value(key) {
+            value.complain(format!("match.{key} has no effect: it is for listeners of TLS that is passed through; requests have a `host`"));
+        }
+    }
     RouteMatch {
+        alpn: Vec::new(),
         hosts: list(fields, "host", host),
         paths: list(fields, "path", path),
         methods: list(fields, "method", method),
@@ -162,8 +197,11 @@ fn headers(fields: &Fields<'_>) -> Vec<(String, String)> {
     headers
 }
 
-pub(super) const MATCH: Schema =
-    Schema { path: "route.match", keys: &["host", "path", "method", "header"], later: &[] };
+pub(super) const MATCH: Schema = Schema {
+    path: "route.match",
+    keys: &["host", "path", "method", "header", "sni", "alpn"],
+    later: &[],
+};
 
 const PATTERNS_MAX: usize = 256;
 const HOST_MAX: usize = 253;

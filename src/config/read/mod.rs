@@ -5,6 +5,7 @@
 //! contradictions between them are found by `config::conflict` afterwards.
 
 mod admin;
+mod admission;
 mod balance;
 mod filter;
 mod headers;
@@ -68,10 +69,12 @@ pub(in crate::config) fn root(table: &Table, cpus: &Cpus, problems: &Problems) -
             "there is no listener, such as `[listener.web]` with `address = \"0.0.0.0:80\"`",
         );
     }
+    let read: Vec<_> = listeners.iter().map(listener::read).collect();
     let names = route::Names {
         listeners: listeners.iter().map(|listener| listener.name).collect(),
         upstreams: upstreams.iter().map(|upstream| upstream.name).collect(),
         filters: filters.iter().map(|filter| filter.name).collect(),
+        protocols: read.iter().map(|listener| listener.protocol).collect(),
     };
     let routes = routes(&fields);
 
@@ -79,7 +82,7 @@ pub(in crate::config) fn root(table: &Table, cpus: &Cpus, problems: &Problems) -
         runtime: runtime::read(fields.value("runtime"), cpus),
         admin: admin::read(fields.value("admin")),
         log: log::read(fields.value("log")),
-        listeners: listeners.iter().map(listener::read).collect(),
+        listeners: read,
         routes: routes
             .iter()
             .enumerate()

@@ -2,15 +2,16 @@
 
 use crate::base::name::is_name;
 use crate::config::fields::{Fields, Schema, Value};
+use crate::config::listener::Protocol;
 use crate::config::pattern::{PathPattern, Segment};
 use crate::config::raw::{Kind, quoted};
 use crate::config::route::{
-    Action, HeaderEdits, Retry, RetryCause, RetryOn, RouteConfig, RouteMatch, Timeouts,
+    Action, HeaderEdits, Layer, Retry, RetryCause, RetryOn, RouteConfig, RouteMatch, Timeouts,
 };
 use crate::config::template::{Piece, Template, Variable};
 
 use super::headers::{Way, edits};
-use super::matches::{MATCH, matches};
+use super::matches::{MATCH, l4_matches, matches};
 use super::text::{header_name, header_value, is_normal_path, is_path_text};
 use super::{NAME_RULE, TIMES, resolve, template};
 
@@ -23,6 +24,8 @@ pub(super) struct Names<'t> {
     pub(super) listeners: Vec<&'t str>,
     pub(super) upstreams: Vec<&'t str>,
     pub(super) filters: Vec<&'t str>,
+    /// Of the listeners.
+    pub(super) protocols: Vec<Protocol>,
 }
 
 /// The route with this index.
@@ -32,12 +35,16 @@ pub(super) fn read(index: usize, value: &Value<'_>, names: &Names<'_>) -> RouteC
         return RouteConfig::new(String::new(), RouteMatch::default(), Action::Upstream(0));
     };
     let name = fields.required("name", "name = \"api\"").and_then(|value| name(&value));
+    let listeners =
+        fields.value("listener").map(|value| references(&value, "listener", &names.listeners));
+    if let Some(protocol) = l4_protocol(&fields, listeners.as_deref(), names) {
+        return l4_route(&fields, name.unwrap_or_default(), listeners, protocol, names);
+    }
     let matches =
         fields.table("match", &MATCH).map_or_else(RouteMatch::default, |fields| matches(&fields));
     let action = action(&fields, &matches, names);
     let mut route = RouteConfig::new(name.unwrap_or_default(), matches, action);
-    route.listeners =
-        fields.value("listener").map(|value| references(&value, "listener", &names.listeners));
+    route.listeners = listeners;
     route.priority = fields.value("priority").and_then(|value| priority(&value)).unwrap_or(0);
     if let Some(value) = fields.value("filters") {
         route.filters = references(&value, "filter", &names.filters);
@@ -50,6 +57,65 @@ pub(super) fn read(index: usize, value: &Value<'_>, names: &Names<'_>) -> RouteC
         route.response_headers = side("response", &RESPONSE, Way::Response);
     }
     way_upstream(&fields, &mut route);
+    route
+}
+
+/// The protocol of the route's listeners, if they are of L4.
+fn l4_protocol(
+    fields: &Fields<'_>,
+    listeners: Option<&[usize]>,
+    names: &Names<'_>,
+) -> Option<Protocol> {
+    let mut protocols = listeners?.iter().filter_map(|index| names.protocols.get(*index).copied());
+    let first = protocols.next()?;
+    if protocols.any(|other| other != first && (other.is_l4() || first.is_l4())) {
+        fields.problem("its listeners have different protocols; give each a route of its own");
+    }
+    first.is_l4().then_some(first)
+}
+
+/// A route of connections or flows.
+fn l4_route(
+    fields: &Fields<'_>,
+    name: String,
+    listeners: Option<Vec<usize>>,
+    protocol: Protocol,
+    names: &Names<'_>,
+) -> RouteConfig {
+    let word = protocol.name();
+    for key in ["respond", "redirect", "filters", "rewrite", "headers", "upgrade"] {
+        if let Some(value) = fields.value(key) {
+            value.complain(format!("{key} has no effect: its listener's protocol is `{word}`"));
+        }
+    }
+    let matches = fields.table("match", &MATCH);
+    let matches = matches.map_or_else(RouteMatch::default, |fields| l4_matches(&fields, protocol));
+    let upstream = fields
+        .required("upstream", "upstream = \"db\"")
+        .and_then(|value| resolve(&value, "upstream", &names.upstreams));
+    let mut route = RouteConfig::new(name, matches, Action::Upstream(upstream.unwrap_or(0)));
+    route.layer = Layer::L4;
+    route.listeners = listeners;
+    route.priority = fields.value("priority").and_then(|value| priority(&value)).unwrap_or(0);
+    route.timeouts = Timeouts::of_l4(protocol);
+    let useless = |fields: &Fields<'_>, table: &str, keys: &[&'static str]| {
+        for key in keys {
+            if let Some(value) = fields.value(key) {
+                value.complain(format!("{table}.{key} has no effect with protocol `{word}`"));
+            }
+        }
+    };
+    if let Some(fields) = fields.table("timeouts", &TIMEOUTS) {
+        useless(&fields, "timeouts", &["first_byte", "total"]);
+        if protocol == Protocol::Udp {
+            useless(&fields, "timeouts", &["connect"]);
+        }
+        route.timeouts = timeouts(&fields, route.timeouts);
+    }
+    if let Some(fields) = fields.table("retry", &RETRY) {
+        useless(&fields, "retry", &["on", "budget"]);
+        route.retry = retry(&fields);
+    }
     route
 }
 
@@ -71,7 +137,7 @@ fn way_upstream(fields: &Fields<'_>, route: &mut RouteConfig) {
             rewrite.value("strip_prefix").and_then(|value| strip_prefix(&value, &route.matches));
     }
     if let Some(fields) = fields.table("timeouts", &TIMEOUTS) {
-        route.timeouts = timeouts(&fields);
+        route.timeouts = timeouts(&fields, Timeouts::default());
     }
     if let Some(fields) = fields.table("retry", &RETRY) {
         route.retry = retry(&fields);
@@ -257,8 +323,7 @@ fn starts_with(pattern: &PathPattern, prefix: &str) -> bool {
     }
 }
 
-fn timeouts(fields: &Fields<'_>) -> Timeouts {
-    let default = Timeouts::default();
+fn timeouts(fields: &Fields<'_>, default: Timeouts) -> Timeouts {
     Timeouts {
         connect: fields.duration("connect", TIMES, default.connect),
         first_byte: fields.duration("first_byte", TIMES, default.first_byte),

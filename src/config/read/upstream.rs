@@ -1,5 +1,6 @@
 //! `[upstream.NAME]`, but for its health checks.
 
+use crate::config::admission::ProxyVersion;
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::raw::Kind;
 use crate::config::upstream::{
@@ -32,6 +33,11 @@ pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
         upstream.endpoints = endpoints(&value);
     }
     upstream.tls = fields.value("tls").and_then(|value| super::tls::upstream(&value));
+    upstream.proxy_protocol = fields
+        .value("proxy_protocol")
+        .filter(|value| !value.is_word("off"))
+        .and_then(|value| value.word(&ProxyVersion::WORDS, &[]));
+    upstream.transparent = fields.boolean("transparent", upstream.transparent);
     if let Some(fields) = fields.table("pool", &POOL) {
         upstream.pool = pool(&fields);
     }
@@ -136,8 +142,19 @@ fn outlier(fields: &Fields<'_>) -> OutlierConfig {
 
 const UPSTREAM: Schema = Schema {
     path: "upstream.NAME",
-    keys: &["protocol", "tls", "balance", "endpoints", "pool", "limits", "health", "outlier"],
-    later: &["discover", "sticky", "proxy_protocol"],
+    keys: &[
+        "protocol",
+        "tls",
+        "balance",
+        "endpoints",
+        "proxy_protocol",
+        "transparent",
+        "pool",
+        "limits",
+        "health",
+        "outlier",
+    ],
+    later: &["discover", "sticky"],
 };
 
 const ENDPOINT: Schema = Schema {

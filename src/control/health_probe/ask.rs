@@ -33,15 +33,16 @@ const TLS_READ: usize = 17 * 1024;
 /// Informational responses before the final one.
 const INTERIM_MAX: usize = 8;
 
-/// Asks; says what it saw, good (`Ok`) or bad (`Err`), in words for the log. With `tls` the
-/// handshake is part of the question.
+/// Asks, after `preface`; says what it saw, good (`Ok`) or bad (`Err`), in words for the log. With
+/// `tls` the handshake is part of the question.
 pub(super) async fn ask(
     address: SocketAddr,
+    preface: &[u8],
     health: &HealthConfig,
     tls: Option<&ClientTls>,
 ) -> Result<String, String> {
     let question = async {
-        let mut line = Line::open(address, tls).await?;
+        let mut line = Line::open(address, preface, tls).await?;
         match &health.probe {
             Probe::Tcp => Ok("connected".to_owned()),
             Probe::Http { path, host } => {
@@ -69,8 +70,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    async fn open(address: SocketAddr, tls: Option<&ClientTls>) -> Result<Self, String> {
-        let tcp = TcpStream::connect(address).await.map_err(|error| connect_failed(&error))?;
+    async fn open(
+        address: SocketAddr,
+        preface: &[u8],
+        tls: Option<&ClientTls>,
+    ) -> Result<Self, String> {
+        let mut tcp = TcpStream::connect(address).await.map_err(|error| connect_failed(&error))?;
+        tcp.write_all(preface).await.map_err(broken)?;
         let mut line = Self { tcp, tls: None };
         if let Some(tls) = tls {
             let mut conversation = Conversation::new(tls, address).map_err(untrusted)?;

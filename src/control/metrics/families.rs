@@ -16,7 +16,9 @@ use crate::{
     control::{
         metrics::Exposition,
         node::Phase,
-        view::{EndpointTotals, EndpointView, H2View, RouteView, ShardView, UpstreamView},
+        view::{
+            EndpointTotals, EndpointView, FlowView, H2View, RouteView, ShardView, UpstreamView,
+        },
     },
 };
 
@@ -52,6 +54,7 @@ pub(super) fn encode(it: &Exposition, encoder: DescriptorEncoder<'_>) -> fmt::Re
     shards(it, &mut to)?;
     h2(&it.view.h2, &mut to)?;
     requests(&it.view.routes, &mut to)?;
+    flows(&it.view.flows, &mut to)?;
     filters(it, &mut to)?;
     upstreams(&it.view.upstreams, &mut to)?;
     endpoints(&it.view.upstreams, &mut to)?;
@@ -379,6 +382,45 @@ fn h2(sides: &[H2View], to: &mut Families<'_>) -> fmt::Result {
             .map(|(kind, count)| ([label("side", h2.side), label("kind", *kind)], *count))
     });
     to.counter("h2_abuse", "HTTP/2 connections ended for abuse.", abuse)
+}
+
+/// Connections and UDP flows that are relayed unread.
+fn flows(flows: &[FlowView], to: &mut Families<'_>) -> fmt::Result {
+    fn names(flow: &FlowView) -> Labels<'_, 2> {
+        [label("route", &*flow.name), label("upstream", &*flow.upstream)]
+    }
+    fn named<'f>(flow: &'f FlowView, key: &'static str, word: &'static str) -> Labels<'f, 3> {
+        let [name, upstream] = names(flow);
+        [name, upstream, label(key, word)]
+    }
+    let results = flows.iter().flat_map(|flow| {
+        let each = [("ok", flow.ended), ("failed", flow.failed)];
+        each.map(|(word, count)| (named(flow, "result", word), count))
+    });
+    let help = "Connections and flows that are over, by how they ended.";
+    to.counter("l4_connections", help, results)?;
+    to.gauge("l4_flows_open", "UDP flows open.", flows.iter().map(|f| (names(f), f.open)))?;
+    to.counter(
+        "l4_connect_retries",
+        "Connects tried again at another endpoint.",
+        flows.iter().map(|f| (names(f), f.retries)),
+    )?;
+    to.histogram(
+        "l4_duration_seconds",
+        "From accept to the last byte.",
+        flows.iter().map(|f| (names(f), &f.duration)),
+    )?;
+    let bytes = flows.iter().flat_map(|flow| {
+        let each = [("in", flow.bytes_in), ("out", flow.bytes_out)];
+        each.map(|(word, count)| (named(flow, "direction", word), count))
+    });
+    to.counter("l4_bytes", "Bytes relayed: from clients (in) and to them (out).", bytes)?;
+    let datagrams = flows.iter().flat_map(|flow| {
+        let each =
+            [("in", flow.datagrams_in), ("out", flow.datagrams_out), ("lost", flow.datagrams_lost)];
+        each.map(|(word, count)| (named(flow, "direction", word), count))
+    });
+    to.counter("l4_datagrams", "Datagrams relayed, and those that could not be.", datagrams)
 }
 
 fn requests(routes: &[RouteView], to: &mut Families<'_>) -> fmt::Result {

@@ -35,6 +35,7 @@ impl Node for Note {
             shards: Vec::new(),
             routes: Vec::new(),
             upstreams: Vec::new(),
+            flows: Vec::new(),
             filters: Vec::new(),
         }
     }

@@ -51,6 +51,7 @@ use crate::{
         wire::{WireBody, copy_rest},
     },
     runtime::{self, PooledFuture, TcpStream},
+    transport::entrance::Entrance,
 };
 
 /// Everything that a listener's connections share on one shard. A reload replaces what is inside;
@@ -109,6 +110,32 @@ impl<H: Handler + 'static> Service<H> {
 
     /// Serves one connection to its end.
     pub async fn serve(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
+        let entrance = self.current.borrow().listener.entrance.clone();
+        match entrance {
+            None => self.serve_admitted(tcp, client).await,
+            Some(entrance) => PooledFuture::new(self.let_in(entrance, tcp, client)).await,
+        }
+    }
+
+    /// Serves one connection that has to pass the listener's gate first.
+    async fn let_in(self: Rc<Self>, entrance: Rc<Entrance>, tcp: TcpStream, source: SocketAddr) {
+        let waiting = self.shard.count_open();
+        match entrance.enter(&tcp, source).await {
+            Ok(entry) => {
+                drop(waiting);
+                let _pass = entry.pass;
+                self.serve_admitted(tcp, entry.client).await;
+            }
+            Err(error) => {
+                self.count(|counters| error.count(counters));
+                tracing::debug!(client = %source, %error, "not let in");
+                tcp.reset_on_close();
+            }
+        }
+    }
+
+    /// Serves one connection whose client may be here.
+    async fn serve_admitted(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
         let rules = Rc::clone(&self.current.borrow().listener);
         let Some(_inside) = self.admit(&tcp, client, &rules) else {
             tcp.reset_on_close();

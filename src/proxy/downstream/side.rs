@@ -47,6 +47,16 @@ impl Downstream {
         }
     }
 
+    /// Where the client connected to.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub(in crate::proxy) fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::H1(connection) | Self::H2(connection, _) => connection.stream.local_addr(),
+        }
+    }
+
     /// A timer that is in the wheel already and serves all exchanges of a connection in turn.
     pub(in crate::proxy) fn upstream_timer(&self) -> &Timer {
         match self {

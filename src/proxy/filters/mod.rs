@@ -2,14 +2,14 @@
 
 mod headers;
 mod rate_limit;
-mod rate_table;
 mod request_id;
 
 pub(super) use headers::expand;
 pub use headers::{Edits, HeaderFilter};
 pub use rate_limit::RateLimit;
-pub use rate_table::{RateTable, Verdict};
 pub use request_id::RequestIdFilter;
+
+pub use crate::transport::{RateTable, Verdict};
 
 use super::{
     error::Error,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rate_table::{RateTable, Verdict};
+use super::{RateTable, Verdict};
 use crate::{
     base::units::Rate,
     protocol::http::Status,

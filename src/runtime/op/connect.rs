@@ -10,11 +10,11 @@ use crate::runtime::{
     tcp::TcpStream,
 };
 
-/// Connects to `address`; see `TcpStream::connect`.
-pub(crate) async fn run(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects to `address`, showing `from` if that is given; see `TcpStream::connect`.
+pub(crate) async fn run(address: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
     // The stream owns the socket from the start: dropping this future closes it.
     let (stream, mut flight) = shard::with(|shard| {
-        let fd = shard.driver.borrow_mut().socket(address)?;
+        let fd = shard.driver.borrow_mut().socket(address, from)?;
         let stream = TcpStream::adopt(shard, fd, 0);
         let payload = Payload::Address(SocketAddress::new(address));
         let slot = shard.prepare(Kind::Connect, stream.socket(), payload);

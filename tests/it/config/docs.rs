@@ -110,6 +110,10 @@ const BEFORE: &[(&str, &str)] = &[
         "[listener.x]\naddress = '127.0.0.1:9'\nprotocol = 'https'\n[listener.x.tls]\n\
          certificates = [{ cert = 'a', key = 'b' }]\n",
     ),
+    (
+        "listener.NAME.proxy_protocol",
+        "[listener.x]\naddress = '127.0.0.1:9'\n[listener.x.proxy_protocol]\nfrom = '10.0.0.1'\n",
+    ),
     ("route", "[[route]]\nname = 'x'\nmatch.path = '/x'\nupstream = 'rest'\n"),
     ("route.respond", "[[route]]\nname = 'x'\nmatch.path = '/x'\n[route.respond]\n"),
     ("route.redirect", "[[route]]\nname = 'x'\nmatch.path = '/x'\n[route.redirect]\nto = '/y'\n"),

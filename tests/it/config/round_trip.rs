@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ringway::base::units::ByteRate;
 use ringway::config::{
-    AccessFormat, AccessLog, Action, BalancePolicy, Buffers, CertificateConfig, ClientAuth,
-    ClientAuthMode, Config, EndpointConfig, ErrorFormat, FileName, FilterConfig, FilterKind,
-    Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver, ListenerConfig,
-    ListenerTls, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece, Probe, Protocol,
-    RetryCause, RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, TlsVersion,
-    UpstreamConfig, UpstreamTls, Variable, render,
+    AccessFormat, AccessLog, Action, AdmissionConfig, BalancePolicy, Buffers, CertificateConfig,
+    ClientAuth, ClientAuthMode, Config, EndpointConfig, ErrorFormat, FileName, FilterConfig,
+    FilterKind, Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver,
+    Layer, ListenerConfig, ListenerTls, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece,
+    Probe, Protocol, ProxyHeader, ProxyVersions, RetryCause, RetryOn, RouteConfig, RouteMatch,
+    Segment, Share, Template, Timeouts, TlsVersion, UpstreamConfig, UpstreamTls, Variable, render,
 };
 
 use super::random::Random;
@@ -62,7 +62,22 @@ pub(super) fn random_config(random: &mut Random) -> Config {
     config.upstreams = upstreams;
     config.filters = filters;
     config.routes = routes;
+    add_l4(random, &mut config);
     config
+}
+
+/// One listener of each L4 protocol, with a route of its own to an upstream of its own.
+fn add_l4(random: &mut Random, config: &mut Config) {
+    let mut own = upstream(random, config.upstreams.len());
+    own.balance = BalancePolicy::Maglev(HashKey::SourceIp);
+    own.transparent = random.one_in(2);
+    config.upstreams.push(own);
+    for (index, protocol) in [Protocol::Tcp, Protocol::Tls, Protocol::Udp].into_iter().enumerate() {
+        config.listeners.push(l4_listener(random, index, protocol));
+        let listener = config.listeners.len() - 1;
+        let upstream = config.upstreams.len() - 1;
+        config.routes.push(l4_route(random, (index, listener, upstream), protocol));
+    }
 }
 
 struct Counts {
@@ -139,6 +154,7 @@ fn listener(random: &mut Random, index: usize) -> ListenerConfig {
     limits.idle = duration(random);
     limits.headers = random.between(1 << 10, 1 << 16);
     limits.body = random.one_in(2).then(|| random.next() >> 14);
+    listener.admission = admission(random);
     listener
 }
 
@@ -178,6 +194,69 @@ fn client_auth(random: &mut Random) -> ClientAuth {
     let mode = random.pick(&modes);
     let has_ca = mode != ClientAuthMode::Off || random.one_in(2);
     ClientAuth { mode, ca: has_ca.then(|| FileName::new("/etc/clients.pem")) }
+}
+
+fn admission(random: &mut Random) -> AdmissionConfig {
+    let block = |text: &str| vec![text.parse().unwrap()];
+    let rate = |random: &mut Random| {
+        random.one_in(2).then(|| random.pick(&["1/s", "100/min", "20/1m30s"]).parse().unwrap())
+    };
+    AdmissionConfig {
+        allow: if random.one_in(2) { block("10.0.0.0/8") } else { Vec::new() },
+        deny: if random.one_in(2) { block("2001:db8::/32") } else { Vec::new() },
+        connections: random.one_in(2).then(|| random.between(1, 10_000_000)),
+        connections_per_ip: random.one_in(2).then(|| random.between(1, 10_000_000)),
+        new_connections: rate(random),
+        new_connections_per_ip: rate(random),
+        proxy_protocol: random.one_in(2).then(|| ProxyHeader {
+            accept: random.pick(&[ProxyVersions::V1, ProxyVersions::V2, ProxyVersions::Both]),
+            from: block("192.0.2.0/24"),
+            required: random.one_in(2),
+        }),
+    }
+}
+
+/// The last listeners are of L4, each with routes of its own.
+fn l4_listener(random: &mut Random, index: usize, protocol: Protocol) -> ListenerConfig {
+    let port = u16::try_from(9000 + index).unwrap();
+    let addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+    let mut listener = ListenerConfig::new(format!("l4.{index}"), addresses);
+    listener.protocol = protocol;
+    if protocol == Protocol::Udp {
+        listener.admission.deny = vec!["192.0.2.1/32".parse().unwrap()];
+        listener.flows.flows = random.between(1, 1_000_000);
+        listener.flows.replies = random.one_in(2).then(|| random.between(1, 100));
+    } else {
+        listener.admission = admission(random);
+        listener.limits.header_timeout = duration(random);
+    }
+    listener
+}
+
+fn l4_route(
+    random: &mut Random,
+    (index, listener, upstream): (usize, usize, usize),
+    protocol: Protocol,
+) -> RouteConfig {
+    let mut matches = RouteMatch::default();
+    if protocol == Protocol::Tls {
+        matches.hosts = vec![
+            HostPattern::Exact(format!("r{index}.test")),
+            HostPattern::Suffix(".r.test".to_owned()),
+        ];
+        matches.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
+    }
+    let action = Action::Upstream(upstream);
+    let mut route = RouteConfig::new(format!("l4-{index}"), matches, action);
+    route.layer = Layer::L4;
+    route.listeners = Some(vec![listener]);
+    route.timeouts = Timeouts::of_l4(protocol);
+    route.timeouts.idle = duration(random);
+    if protocol != Protocol::Udp {
+        route.timeouts.connect = duration(random);
+    }
+    route.retry.attempts = random.between(0, 10);
+    route
 }
 
 fn route(random: &mut Random, index: usize, counts: &Counts) -> RouteConfig {

@@ -1,0 +1,222 @@
+//! Bytes both ways between two connections, as cheaply as their amount allows.
+//!
+//! ```text
+//!   client ──▶ pump ──▶ endpoint       each direction: one receive or one send in flight
+//!   client ◀── pump ◀── endpoint
+//!
+//!   pump:   small pieces      receive into a ring buffer, send it on
+//!           a full buffer     there is more where it came from: splice(2) through a pipe until the
+//!                             sender has no more for now, then wait for readiness and go on so
+//!           a small burst     back to ring buffers
+//! ```
+//! An end of stream is passed on as one (half-close), in either direction, and the other direction
+//! goes on. A reset is passed on as a reset: neither side takes a broken stream for a finished one.
+//! Memory is one ring buffer or one pipe a direction, and only while bytes are on their way: a
+//! reader that stalls stops the writer on the other side. Silence in both directions for the idle
+//! time ends the connection. Knows nothing of protocols.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::runtime::{self, Burst, RecvBuf, SendBuf, TcpStream, Timer};
+
+/// What was moved, readable while it goes on.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// Bytes from the client to the endpoint.
+    pub up: Cell<u64>,
+    /// Bytes from the endpoint to the client.
+    pub down: Cell<u64>,
+}
+
+/// How a relay ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both sides ended their streams.
+    Closed,
+    /// The client's connection was reset or failed.
+    ClientReset,
+    /// The endpoint's was.
+    EndpointReset,
+    /// Nothing moved for the idle time.
+    Idle,
+}
+
+impl End {
+    /// One word for logs and metrics; none for a good end.
+    #[must_use]
+    pub fn failure(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => None,
+            Self::ClientReset => Some("client_reset"),
+            Self::EndpointReset => Some("endpoint_reset"),
+            Self::Idle => Some("idle_timeout"),
+        }
+    }
+}
+
+/// Moves bytes both ways until both sides have ended, one has failed, or nothing has moved for
+/// `idle`. `early` is what of the endpoint's bytes is here already. When it isn't a good end, both
+/// connections are made to be reset when they are dropped.
+pub async fn relay(
+    client: &TcpStream,
+    endpoint: &TcpStream,
+    early: Option<RecvBuf>,
+    idle: Duration,
+    moved: &Moved,
+) -> End {
+    let activity = Activity { timer: Timer::new(), idle, seen: Cell::new((0, 0)) };
+    activity.note();
+    let up = Pump { from: client, to: endpoint, moved: &moved.up, activity: &activity };
+    let down = Pump { from: endpoint, to: client, moved: &moved.down, activity: &activity };
+    let mut up = pin!(up.run(None));
+    let mut down = pin!(down.run(early));
+    let (mut is_up, mut is_down) = (true, true);
+    let end = poll_fn(|cx| {
+        if is_up && let Poll::Ready(end) = up.as_mut().poll(cx) {
+            is_up = false;
+            match end {
+                Ok(()) => {}
+                Err(Side::From) => return Poll::Ready(End::ClientReset),
+                Err(Side::To) => return Poll::Ready(End::EndpointReset),
+            }
+        }
+        if is_down && let Poll::Ready(end) = down.as_mut().poll(cx) {
+            is_down = false;
+            match end {
+                Ok(()) => {}
+                Err(Side::From) => return Poll::Ready(End::EndpointReset),
+                Err(Side::To) => return Poll::Ready(End::ClientReset),
+            }
+        }
+        if !is_up && !is_down {
+            return Poll::Ready(End::Closed);
+        }
+        activity.poll_idle(cx, client, endpoint)
+    })
+    .await;
+    if end != End::Closed {
+        client.reset_on_close();
+        endpoint.reset_on_close();
+    }
+    end
+}
+
+/// Which side of a direction failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    From,
+    To,
+}
+
+/// One direction.
+struct Pump<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    moved: &'a Cell<u64>,
+    activity: &'a Activity,
+}
+
+impl Pump<'_> {
+    async fn run(&self, early: Option<RecvBuf>) -> Result<(), Side> {
+        let can_splice = self.from.can_splice() && self.to.can_splice();
+        if let Some(piece) = early {
+            self.send(piece).await?;
+        }
+        loop {
+            let piece = self.from.recv().await.map_err(|_| Side::From)?;
+            if piece.is_empty() {
+                return self.finish();
+            }
+            let is_full = piece.len() >= runtime::recv_buffer_size();
+            self.send(piece).await?;
+            if is_full && can_splice && self.bursts().await? {
+                return self.finish();
+            }
+        }
+    }
+
+    async fn send(&self, piece: RecvBuf) -> Result<(), Side> {
+        let length = piece.len() as u64;
+        self.activity.note();
+        let (sent, _) = self.to.send_all(SendBuf::from(piece)).await;
+        sent.map_err(|_| Side::To)?;
+        self.count(length);
+        Ok(())
+    }
+
+    fn count(&self, bytes: u64) {
+        self.moved.set(self.moved.get() + bytes);
+        self.activity.note();
+    }
+
+    /// Moves bursts as long as they are large; true at the end of the stream.
+    async fn bursts(&self) -> Result<bool, Side> {
+        loop {
+            let burst = runtime::splice_burst(self.from, self.to, |bytes| self.count(bytes)).await;
+            match burst {
+                Ok(Burst { is_end: true, .. }) => return Ok(true),
+                // No pipe can be had: user space has buffers.
+                Ok(Burst { bytes, .. }) if bytes < BURST_MIN => return Ok(false),
+                Ok(_) => {}
+                Err(runtime::BurstError::NoPipe(_)) => return Ok(false),
+                Err(runtime::BurstError::From(_)) => return Err(Side::From),
+                Err(runtime::BurstError::To(_)) => return Err(Side::To),
+            }
+            self.from.readable().await.map_err(|_| Side::From)?;
+        }
+    }
+
+    /// Passes the end of the stream on.
+    fn finish(&self) -> Result<(), Side> {
+        self.activity.note();
+        match self.to.shutdown_write() {
+            // Its own end came first and took the socket with it.
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Side::To),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// When something last moved.
+struct Activity {
+    timer: Timer,
+    idle: Duration,
+    /// What the kernel had taken of sends in flight when the time was over before.
+    seen: Cell<(u64, u64)>,
+}
+
+impl Activity {
+    #[inline]
+    fn note(&self) {
+        self.timer.set_after(self.idle);
+    }
+
+    /// Ready when the idle time is over. A slow reader that takes a part of a send in that time is
+    /// not idle.
+    fn poll_idle(
+        &self,
+        cx: &mut Context<'_>,
+        client: &TcpStream,
+        endpoint: &TcpStream,
+    ) -> Poll<End> {
+        if self.timer.poll_expired(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let seen = (client.sent_bytes(), endpoint.sent_bytes());
+        if self.seen.replace(seen) == seen {
+            return Poll::Ready(End::Idle);
+        }
+        self.note();
+        self.timer.poll_expired(cx).map(|()| End::Idle)
+    }
+}
+
+/// A burst below this is cheaper through a ring buffer: one receive and one send.
+const BURST_MIN: u64 = 16 * 1024;

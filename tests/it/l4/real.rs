@@ -1,0 +1,179 @@
+//! Real software through us: OpenSSL's client to two TLS servers by name, a PostgreSQL session.
+//!
+//! What isn't installed is passed over with a word on stderr; where `RINGWAY_REAL` is set that is a
+//! failure.
+
+use super::{L4, PATIENCE};
+use crate::{
+    proxy::rig::{on_both, own_address},
+    scratch::Scratch,
+};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+/// A server that ends with the test.
+struct Server(Child);
+
+impl Server {
+    fn start(command: &mut Command, address: SocketAddr) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = Self(child.spawn().unwrap());
+        let started = tokio::time::Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(server.0.try_wait().unwrap().is_none(), "the server has ended");
+            assert!(started.elapsed() < PATIENCE, "the server doesn't listen");
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGINT: PostgreSQL ends its children with it.
+        let pid = self.0.id().to_string();
+        drop(Command::new("kill").args(["-s", "INT", &pid]).status());
+        drop(self.0.wait());
+    }
+}
+
+fn missing(what: &str) {
+    assert!(std::env::var_os("RINGWAY_REAL").is_none(), "{what} is missing");
+    drop(std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("skipped: {what} is missing\n").as_bytes(),
+    ));
+}
+
+fn is_there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn openssl(args: &[&str]) -> Output {
+    Command::new("openssl").args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn openssl_reaches_each_of_two_servers_by_its_name() {
+    if !is_there("openssl") {
+        return missing("openssl");
+    }
+    let scratch = Scratch::new();
+    let mut servers = Vec::new();
+    for name in ["a.test", "b.test"] {
+        let (cert, key) = (text(&scratch, name, "pem"), text(&scratch, name, "key"));
+        let subject = format!("/CN={name}");
+        let made = openssl(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            &subject,
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+        ]);
+        assert!(made.status.success(), "{made:?}");
+        let address = own_address();
+        let accept = address.to_string();
+        let server = Server::start(
+            Command::new("openssl")
+                .args(["s_server", "-accept", &accept, "-cert", &cert, "-key", &key, "-quiet"]),
+            address,
+        );
+        servers.push((name, address, server));
+    }
+    on_both(|driver| {
+        let mut l4 = L4::new("tls", &[servers[0].1], "", "match.sni = 'a.test'", "");
+        l4.text += &format!(
+            "[upstream.b]\nendpoints = ['{}']\n[[route]]\nname = 'b'\nlistener = 'l4'\n\
+             upstream = 'b'\nmatch.sni = '*.test'\n",
+            servers[1].1
+        );
+        let _rig = l4.start(driver);
+        for name in ["a.test", "b.test"] {
+            let to = l4.address.to_string();
+            let said = openssl(&["s_client", "-connect", &to, "-servername", name]);
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            assert!(said.contains(&format!("CN = {name}")), "{name}: {said}");
+            assert!(said.contains("TLSv1.3"), "{said}");
+        }
+    });
+}
+
+fn text(scratch: &Scratch, name: &str, kind: &str) -> String {
+    scratch.path(&format!("{name}.{kind}")).to_str().unwrap().to_owned()
+}
+
+/// Where Debian has PostgreSQL's programs.
+fn postgres_programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+    versions.flatten().map(|entry| entry.path().join("bin")).find(|bin| bin.join("initdb").exists())
+}
+
+#[test]
+fn a_postgresql_session_goes_through() {
+    let Some(programs) = postgres_programs() else { return missing("PostgreSQL") };
+    if !nix_is_root() || !is_there("setpriv") {
+        return missing("root, to become the user `postgres`");
+    }
+    let scratch = Scratch::new();
+    let data = scratch.path("data");
+    // Its user must reach the folder.
+    let reach = |path: &Path| {
+        drop(Command::new("chmod").arg("a+rwx").arg(path).status());
+    };
+    reach(scratch.path("").as_path());
+    let as_postgres = |program: &str| {
+        // It becomes the program, so that a signal to it is one to that.
+        let mut command = Command::new("setpriv");
+        let who = ["--reuid=postgres", "--regid=postgres", "--init-groups", "--"];
+        command.args(who).arg(programs.join(program));
+        command
+    };
+    let made = as_postgres("initdb").args(["-A", "trust", "-N", "-D"]).arg(&data).output().unwrap();
+    if !made.status.success() {
+        return missing(&format!(
+            "a folder for PostgreSQL: {}",
+            String::from_utf8_lossy(&made.stderr)
+        ));
+    }
+    let address = own_address();
+    let _server = Server::start(
+        as_postgres("postgres")
+            .args(["-D"])
+            .arg(&data)
+            .args(["-c", "fsync=off", "-c", "unix_socket_directories="])
+            .arg("-c")
+            .arg(format!("listen_addresses={}", address.ip()))
+            .args(["-p", &address.port().to_string()]),
+        address,
+    );
+    on_both(|driver| {
+        let l4 = L4::tcp(&[address]);
+        let _rig = l4.start(driver);
+        let (host, port) = (l4.address.ip().to_string(), l4.address.port().to_string());
+        let sql = "select count(*), md5(string_agg(n::text, ',')) \
+                   from generate_series(1, 200000) n";
+        let said = Command::new("psql")
+            .args(["-h", &host, "-p", &port, "-U", "postgres", "-Atc", sql])
+            .output()
+            .unwrap();
+        let answer = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(answer.starts_with("200000|"), "{said:?}");
+    });
+}
+
+fn nix_is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|said| said.stdout == b"0\n")
+}
