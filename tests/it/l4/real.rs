@@ -1,4 +1,4 @@
-//! Real software through us: OpenSSL's client to two TLS servers by name, a PostgreSQL session.
+//! Real software through us: OpenSSL's client to two TLS servers by name.
 //!
 //! What isn't installed is passed over with a word on stderr; where `RINGWAY_REAL` is set that is a
 //! failure.
@@ -9,9 +9,7 @@ use crate::{
     scratch::Scratch,
 };
 use std::{
-    fs,
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -33,9 +31,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGINT: PostgreSQL ends its children with it.
-        let pid = self.0.id().to_string();
-        drop(Command::new("kill").args(["-s", "INT", &pid]).status());
+        drop(self.0.kill());
         drop(self.0.wait());
     }
 }
@@ -113,67 +109,4 @@ fn openssl_reaches_each_of_two_servers_by_its_name() {
 
 fn text(scratch: &Scratch, name: &str, kind: &str) -> String {
     scratch.path(&format!("{name}.{kind}")).to_str().unwrap().to_owned()
-}
-
-/// Where Debian has PostgreSQL's programs.
-fn postgres_programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    versions.flatten().map(|entry| entry.path().join("bin")).find(|bin| bin.join("initdb").exists())
-}
-
-#[test]
-fn a_postgresql_session_goes_through() {
-    let Some(programs) = postgres_programs() else { return missing("PostgreSQL") };
-    if !nix_is_root() || !is_there("setpriv") {
-        return missing("root, to become the user `postgres`");
-    }
-    let scratch = Scratch::new();
-    let data = scratch.path("data");
-    // Its user must reach the folder.
-    let reach = |path: &Path| {
-        drop(Command::new("chmod").arg("a+rwx").arg(path).status());
-    };
-    reach(scratch.path("").as_path());
-    let as_postgres = |program: &str| {
-        // It becomes the program, so that a signal to it is one to that.
-        let mut command = Command::new("setpriv");
-        let who = ["--reuid=postgres", "--regid=postgres", "--init-groups", "--"];
-        command.args(who).arg(programs.join(program));
-        command
-    };
-    let made = as_postgres("initdb").args(["-A", "trust", "-N", "-D"]).arg(&data).output().unwrap();
-    if !made.status.success() {
-        return missing(&format!(
-            "a folder for PostgreSQL: {}",
-            String::from_utf8_lossy(&made.stderr)
-        ));
-    }
-    let address = own_address();
-    let _server = Server::start(
-        as_postgres("postgres")
-            .args(["-D"])
-            .arg(&data)
-            .args(["-c", "fsync=off", "-c", "unix_socket_directories="])
-            .arg("-c")
-            .arg(format!("listen_addresses={}", address.ip()))
-            .args(["-p", &address.port().to_string()]),
-        address,
-    );
-    on_both(|driver| {
-        let l4 = L4::tcp(&[address]);
-        let _rig = l4.start(driver);
-        let (host, port) = (l4.address.ip().to_string(), l4.address.port().to_string());
-        let sql = "select count(*), md5(string_agg(n::text, ',')) \
-                   from generate_series(1, 200000) n";
-        let said = Command::new("psql")
-            .args(["-h", &host, "-p", &port, "-U", "postgres", "-Atc", sql])
-            .output()
-            .unwrap();
-        let answer = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(answer.starts_with("200000|"), "{said:?}");
-    });
-}
-
-fn nix_is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|said| said.stdout == b"0\n")
 }
