@@ -4,7 +4,7 @@
 use std::{
     cell::Cell,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -55,12 +55,13 @@ struct Example {
 }
 
 impl Example {
-    fn start(name: &str) -> Self {
+    fn start(name: &str, more: &[String]) -> Self {
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
         let address = free_address();
-        let mut child =
-            Command::new(program).arg(address.to_string()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = Command::new(program);
+        command.arg(address.to_string()).args(more).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut lines = log.lines().map(Result::unwrap);
         assert!(lines.any(|line| line.contains("phase=\"serving\"")), "it never served");
@@ -80,10 +81,13 @@ fn page(path: &str) -> String {
 }
 
 #[test]
-fn the_first_example_is_short_and_the_page_shows_it_whole() {
-    let example = page("docs/examples/hello-proxy.rs");
-    assert!(example.lines().count() < 40, "{} lines", example.lines().count());
-    assert!(page("docs/FRAMEWORK.md").contains(&example), "docs/FRAMEWORK.md shows another text");
+fn the_examples_are_short_and_the_page_shows_them_whole() {
+    for name in ["hello-proxy", "shared-port"] {
+        let example = page(&format!("docs/examples/{name}.rs"));
+        assert!(example.lines().count() < 40, "{name}: {} lines", example.lines().count());
+        let shown = page("docs/FRAMEWORK.md").contains(&example);
+        assert!(shown, "docs/FRAMEWORK.md shows another {name}");
+    }
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn the_configuration_files_of_the_pages_are_right() {
 
 #[test]
 fn the_first_example_does_what_its_page_says() {
-    let example = Example::start("hello-proxy");
+    let example = Example::start("hello-proxy", &[]);
     let answer = ask(example.address, "GET /there?is=query HTTP/1.1");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains(": GET /there?is=query\n"), "{answer}");
@@ -115,7 +119,7 @@ fn the_first_example_does_what_its_page_says() {
 
 #[test]
 fn a_limit_made_in_code_is_exact_over_all_shards() {
-    let example = Example::start("hello-proxy");
+    let example = Example::start("hello-proxy", &[]);
     let started = runtime::now_uncached();
     let (mut passed, mut limited) = (0, 0);
     for _ in 0..130 {
@@ -132,6 +136,34 @@ fn a_limit_made_in_code_is_exact_over_all_shards() {
     let regained =
         u32::try_from((runtime::now_uncached() - started).as_millis() / 600).unwrap() + 1;
     assert!((100..=100 + regained).contains(&passed), "{passed} passed, {limited} limited");
+}
+
+#[test]
+fn the_shared_port_tells_ssh_from_http_and_refuses_all_else() {
+    let ssh = TcpListener::bind("127.0.0.1:0").unwrap();
+    let example = Example::start("shared-port", &[ssh.local_addr().unwrap().to_string()]);
+    let answer = ask(example.address, "GET /there HTTP/1.1");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains(": GET /there\n"), "{answer}");
+
+    // The first bytes in two pieces: what was looked at arrives once.
+    let mut client = TcpStream::connect(example.address).unwrap();
+    client.write_all(b"SS").unwrap();
+    client.write_all(b"H-2.0-test\r\n").unwrap();
+    let (mut server, _) = ssh.accept().unwrap();
+    let mut banner = [0; 14];
+    server.read_exact(&mut banner).unwrap();
+    assert_eq!(banner.escape_ascii().to_string(), "SSH-2.0-test\\r\\n");
+    server.write_all(b"SSH-2.0-own\r\n").unwrap();
+    drop(server);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "SSH-2.0-own\r\n");
+
+    let mut client = TcpStream::connect(example.address).unwrap();
+    client.write_all(b"\x16\x03\x01\x02").unwrap();
+    let refused = client.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionReset);
 }
 
 /// Runs `make`'s handler while `test` talks to it; two shards, one upstream `web`.
