@@ -172,6 +172,8 @@ pub enum Violation {
     DataMisplaced,
     /// Fields after the head that don't end the stream (§8.1).
     TrailersOpen,
+    /// HEADERS behind a CONNECT: a tunnel has DATA only (§8.5).
+    HeadersInTunnel,
     /// A header list above our limits.
     HeaderListTooLarge,
     /// SETTINGS not acknowledged in time (§6.5.3).
@@ -232,6 +234,7 @@ impl Violation {
             Self::ContentLength => "content unlike Content-Length",
             Self::DataMisplaced => "DATA where none may be",
             Self::TrailersOpen => "trailers that don't end the stream",
+            Self::HeadersInTunnel => "HEADERS where a tunnel has only DATA",
             Self::HeaderListTooLarge => "header list too large",
             Self::SettingsTimeout => "SETTINGS not acknowledged",
             Self::PingTimeout => "PING not acknowledged",

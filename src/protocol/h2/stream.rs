@@ -98,7 +98,7 @@ pub(crate) struct Stream {
     pub(crate) is_head_received: bool,
     /// A request of ours to which no content comes back.
     pub(crate) is_head_method: bool,
-    /// A CONNECT of ours, plain or extended.
+    /// A CONNECT, plain or extended; no longer one once it is declined.
     pub(crate) is_connect: bool,
     /// The caller wanted to send more than it could, and waits for `Capacity`.
     pub(crate) is_waiting: bool,

@@ -1,9 +1,9 @@
-//! RFC 9113, HTTP/2: every frame-level MUST, filed by its section; RFC 8441 with §8.
+//! RFC 9113, HTTP/2: every frame-level MUST, filed by its section.
 //!
 //! [`pair`] holds one side of a connection and speaks the other by hand: bytes in, bytes out.
 
 mod abuse;
-mod pair;
+pub(crate) mod pair;
 mod section_3;
 mod section_4;
 mod section_5_flow;

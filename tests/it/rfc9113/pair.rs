@@ -7,34 +7,34 @@ use ringway::protocol::http::{Headers, RequestHead, ResponseHead, Scheme};
 use std::time::Instant;
 
 /// Frame types by number.
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PUSH_PROMISE: u8 = 5;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const ACK: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
-pub(super) const PADDED: u8 = 8;
-pub(super) const PRIORITY_FLAG: u8 = 0x20;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const PRIORITY_FLAG: u8 = 0x20;
 
 /// A frame as it lies on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// Makes a frame's bytes.
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -43,7 +43,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// A SETTINGS frame.
-pub(super) fn settings(entries: &[(u16, u32)]) -> Vec<u8> {
+pub(crate) fn settings(entries: &[(u16, u32)]) -> Vec<u8> {
     let mut payload = Vec::new();
     for (id, value) in entries {
         payload.extend(id.to_be_bytes());
@@ -53,17 +53,17 @@ pub(super) fn settings(entries: &[(u16, u32)]) -> Vec<u8> {
 }
 
 /// WINDOW_UPDATE.
-pub(super) fn window_update(stream: u32, increment: u32) -> Vec<u8> {
+pub(crate) fn window_update(stream: u32, increment: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &increment.to_be_bytes())
 }
 
 /// RST_STREAM.
-pub(super) fn rst_stream(stream: u32, code: ErrorCode) -> Vec<u8> {
+pub(crate) fn rst_stream(stream: u32, code: ErrorCode) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &code.wire().to_be_bytes())
 }
 
 /// A header block of literals that enter no table.
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.push(0);
@@ -91,18 +91,18 @@ fn string(text: &[u8], bytes: &mut Vec<u8>) {
 }
 
 /// The pseudo-fields of a plain request.
-pub(super) const GET: [(&str, &str); 4] =
+pub(crate) const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a.example")];
-pub(super) const POST: [(&str, &str); 4] =
+pub(crate) const POST: [(&str, &str); 4] =
     [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a.example")];
 
 /// HEADERS with a whole block.
-pub(super) fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, flags | END_HEADERS, stream, &block(fields))
 }
 
 /// A GET that ends its stream.
-pub(super) fn get(stream: u32) -> Vec<u8> {
+pub(crate) fn get(stream: u32) -> Vec<u8> {
     headers(stream, END_STREAM, &GET)
 }
 
@@ -112,26 +112,26 @@ fn now() -> Instant {
 }
 
 /// One side under test.
-pub(super) struct Side {
-    pub(super) connection: Connection,
-    pub(super) now: Instant,
+pub(crate) struct Side {
+    pub(crate) connection: Connection,
+    pub(crate) now: Instant,
     /// What DATA brought, by stream.
-    pub(super) data: Vec<(StreamId, Vec<u8>, bool)>,
+    pub(crate) data: Vec<(StreamId, Vec<u8>, bool)>,
     /// The first stream that a client opened.
-    pub(super) first_stream: Option<StreamId>,
+    pub(crate) first_stream: Option<StreamId>,
     /// Heads as they came, newest last.
-    pub(super) requests: Vec<RequestHead>,
-    pub(super) responses: Vec<ResponseHead>,
-    pub(super) trailers: Vec<Headers>,
+    pub(crate) requests: Vec<RequestHead>,
+    pub(crate) responses: Vec<ResponseHead>,
+    pub(crate) trailers: Vec<Headers>,
 }
 
 impl Side {
     /// A server that has exchanged preface and SETTINGS with its client.
-    pub(super) fn server() -> Self {
+    pub(crate) fn server() -> Self {
         Self::server_with(Limits::default())
     }
 
-    pub(super) fn server_with(limits: Limits) -> Self {
+    pub(crate) fn server_with(limits: Limits) -> Self {
         let mut side = Self::raw_server(limits);
         let mut hello = PREFACE.to_vec();
         hello.extend(settings(&[]));
@@ -142,17 +142,17 @@ impl Side {
     }
 
     /// A server that has heard nothing yet.
-    pub(super) fn raw_server(limits: Limits) -> Self {
+    pub(crate) fn raw_server(limits: Limits) -> Self {
         let now = now();
         Self::new(Connection::server(limits, now), now)
     }
 
     /// A client that has exchanged SETTINGS with its server.
-    pub(super) fn client() -> Self {
+    pub(crate) fn client() -> Self {
         Self::client_with(Limits::default(), &[])
     }
 
-    pub(super) fn client_with(limits: Limits, entries: &[(u16, u32)]) -> Self {
+    pub(crate) fn client_with(limits: Limits, entries: &[(u16, u32)]) -> Self {
         let mut side = Self::raw_client(limits);
         let mut hello = settings(entries);
         hello.extend(frame(SETTINGS, ACK, 0, &[]));
@@ -161,7 +161,7 @@ impl Side {
         side
     }
 
-    pub(super) fn raw_client(limits: Limits) -> Self {
+    pub(crate) fn raw_client(limits: Limits) -> Self {
         let now = now();
         Self::new(Connection::client(limits, Scheme::Http, now), now)
     }
@@ -179,7 +179,7 @@ impl Side {
     }
 
     /// Gives bytes and collects events; DATA and heads are kept aside.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, ConnectionError> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, ConnectionError> {
         let mut events = Vec::new();
         let mut at = 0;
         while at < bytes.len() {
@@ -220,7 +220,7 @@ impl Side {
     }
 
     /// The frames that lie in the output.
-    pub(super) fn sent(&mut self) -> Vec<Frame> {
+    pub(crate) fn sent(&mut self) -> Vec<Frame> {
         let mut out = Vec::new();
         self.connection.transmit(self.now, &mut out);
         let mut rest = out.strip_prefix(PREFACE).unwrap_or(&out);
@@ -241,7 +241,7 @@ impl Side {
 
     /// The bytes end the connection, and GOAWAY says why.
     #[track_caller]
-    pub(super) fn dies(&mut self, bytes: &[u8], code: ErrorCode) {
+    pub(crate) fn dies(&mut self, bytes: &[u8], code: ErrorCode) {
         let error = self.feed(bytes).expect_err("the connection must end");
         assert_eq!(error.code(), code, "{error}");
         let last = self.sent().pop().unwrap();
@@ -251,7 +251,7 @@ impl Side {
 
     /// The bytes end the stream only, and RST_STREAM says why.
     #[track_caller]
-    pub(super) fn resets(&mut self, bytes: &[u8], stream: u32, code: ErrorCode) {
+    pub(crate) fn resets(&mut self, bytes: &[u8], stream: u32, code: ErrorCode) {
         self.feed(bytes).expect("only a stream error");
         let expected = Frame {
             kind: RST_STREAM,

@@ -140,9 +140,10 @@ impl Connection {
     fn request_framing(&self, length: Option<u64>, ends: bool) -> Result<Framing, Violation> {
         match (length, ends) {
             (Some(1..), true) => Err(Violation::ContentLength),
+            // What follows is the tunnel's; a length above 0 was refused before.
+            _ if self.request.method == Method::Connect => Ok(Framing::None),
             (Some(length), _) => Ok(Framing::Length(length)),
             (None, true) => Ok(Framing::None),
-            (None, false) if self.request.method == Method::Connect => Ok(Framing::None),
             (None, false) => Ok(Framing::Chunked),
         }
     }
@@ -150,6 +151,7 @@ impl Connection {
     fn accept_request(&mut self, id: u32, framing: Framing, ends: bool) {
         let mut stream = Stream::new(id, self.theirs.window, self.recv_initial);
         stream.is_head_received = true;
+        stream.is_connect = self.request.method == Method::Connect;
         stream.content = match framing {
             Framing::Length(length) => Content::Left(length),
             _ => Content::Any,
@@ -246,11 +248,12 @@ impl Connection {
         stream.is_head_received = true;
         let (framing, content) = if stream.is_head_method || status.code() == 304 {
             (length.map_or(Framing::None, Framing::Described), Content::Forbidden)
-        } else if status.code() == 204 {
-            (Framing::None, Content::Forbidden)
         } else if stream.is_connect && status.class() == 2 {
             (Framing::None, Content::Any)
+        } else if status.code() == 204 {
+            (Framing::None, Content::Forbidden)
         } else {
+            stream.is_connect = false;
             match (length, ends) {
                 (Some(1..), true) => return Err(Violation::ContentLength),
                 (Some(length), _) => (Framing::Length(length), Content::Left(length)),
@@ -272,10 +275,12 @@ impl Connection {
         let mut fields =
             TrailerFields::new(&mut self.trailers, limits.header_list_bytes, limits.fields);
         self.decoder.decode(block, &mut fields)?;
-        let is_short =
-            matches!(self.streams.find(id).map(|stream| stream.content), Some(Content::Left(1..)));
+        let stream = self.streams.find(id);
+        let is_short = stream.is_some_and(|stream| matches!(stream.content, Content::Left(1..)));
+        let is_connect = stream.is_some_and(|stream| stream.is_connect);
         let violation = match (opening.violation, fields.finish()) {
             (Some(violation), _) | (None, Err(violation)) => Some(violation),
+            (None, Ok(())) if is_connect => Some(Violation::HeadersInTunnel),
             (None, Ok(())) if !opening.ends => Some(Violation::TrailersOpen),
             (None, Ok(())) if is_short => Some(Violation::ContentLength),
             (None, Ok(())) => None,
