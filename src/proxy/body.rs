@@ -8,7 +8,7 @@ use std::{any::Any, fmt, ops::Deref};
 
 use bytes::Bytes;
 
-use super::{error::Error, h2::H2Body, recycle, upload::Upload, wire::WireBody};
+use super::{error::Error, h2::H2Body, recycle, tunnel::Tunnel, upload::Upload, wire::WireBody};
 use crate::{
     protocol::http::Headers,
     runtime::{PooledFuture, RecvBuf, SendBuf},
@@ -171,8 +171,8 @@ pub(super) enum Kind {
     H2(Box<H2Body>),
     /// Made by a program.
     Stream(Box<dyn BodyStream>),
-    /// The connection itself, after `101 Switching Protocols` or CONNECT.
-    Tunnel(Box<WireBody>),
+    /// The connection or stream itself, after `101 Switching Protocols` or CONNECT.
+    Tunnel(Box<Tunnel>),
 }
 
 impl Body {
@@ -277,6 +277,17 @@ impl Body {
         match &self.kind {
             Kind::Wire(wire) => wire.upload(),
             Kind::H2(body) => body.upload(),
+            _ => None,
+        }
+    }
+
+    /// Takes the tunnel out, if it is one.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        if !matches!(self.kind, Kind::Tunnel(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Tunnel(tunnel) => Some(tunnel),
             _ => None,
         }
     }

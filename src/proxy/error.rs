@@ -98,6 +98,16 @@ pub enum Error {
     /// A protocol switch that nobody asked for.
     #[error("upstream switched protocols unasked")]
     UnaskedUpgrade,
+    /// A client of HTTP/2 asked for a tunnel, and nobody switched to its protocol. A `2xx` that is
+    /// meant otherwise would say that somebody did.
+    #[error("nobody here switched to the protocol asked for")]
+    NotSwitched,
+    /// The endpoint speaks HTTP/2 and takes no WebSocket over it.
+    #[error("upstream endpoint takes no extended CONNECT")]
+    NoExtendedConnect,
+    /// The endpoint answered a WebSocket handshake with another's answer.
+    #[error("upstream's WebSocket handshake is wrong")]
+    BadHandshake,
     /// A filter refused the request.
     #[error("rejected with {status}: {reason}")]
     Rejected {
@@ -171,7 +181,10 @@ impl Error {
             | Self::BadResponse(_)
             | Self::InterimFlood
             | Self::BadResponseBody(_)
-            | Self::UnaskedUpgrade => Status::BAD_GATEWAY,
+            | Self::UnaskedUpgrade
+            | Self::NoExtendedConnect
+            | Self::BadHandshake => Status::BAD_GATEWAY,
+            Self::NotSwitched => Status::NOT_IMPLEMENTED,
             Self::Rejected { status, .. } => *status,
             Self::Field(_) | Self::Internal(_) => Status::INTERNAL_SERVER_ERROR,
         }
@@ -191,6 +204,7 @@ impl Error {
             | Self::NoRoute
             | Self::ConnectRefused
             | Self::Misdirected
+            | Self::NotSwitched
             | Self::Rejected { .. } => Fault::Client,
             Self::NoEndpoint { .. }
             | Self::Connect(_)
@@ -201,7 +215,9 @@ impl Error {
             | Self::BadResponse(_)
             | Self::InterimFlood
             | Self::BadResponseBody(_)
-            | Self::UnaskedUpgrade => Fault::Upstream,
+            | Self::UnaskedUpgrade
+            | Self::NoExtendedConnect
+            | Self::BadHandshake => Fault::Upstream,
             Self::Field(_) | Self::Internal(_) => Fault::Ours,
         }
     }
@@ -232,6 +248,9 @@ impl Error {
             Self::InterimFlood => "interim_flood",
             Self::BadResponseBody(_) => "bad_response_body",
             Self::UnaskedUpgrade => "unasked_upgrade",
+            Self::NotSwitched => "not_switched",
+            Self::NoExtendedConnect => "no_extended_connect",
+            Self::BadHandshake => "bad_handshake",
             Self::Rejected { .. } => "rejected",
             Self::Field(_) => "bad_field",
             Self::Internal(_) => "internal",
@@ -251,13 +270,15 @@ impl Error {
             | Self::ClientTooSlow { .. }
             | Self::NoRoute
             | Self::ConnectRefused
-            | Self::Misdirected => self.to_string(),
+            | Self::Misdirected
+            | Self::NotSwitched => self.to_string(),
             Self::Connect(error) if error.is_overload() => {
                 "the upstream has as many requests as it may have; try again later".to_owned()
             }
             Self::NoEndpoint { .. } | Self::Connect(_) => {
                 "no upstream endpoint can take this request now".to_owned()
             }
+            Self::NoExtendedConnect => "the upstream takes no WebSocket over HTTP/2".to_owned(),
             Self::UpstreamTimeout { .. } => "the upstream did not answer in time".to_owned(),
             Self::UpstreamClosed(_)
             | Self::UpstreamReset { .. }
@@ -265,7 +286,8 @@ impl Error {
             | Self::BadResponse(_)
             | Self::InterimFlood
             | Self::BadResponseBody(_)
-            | Self::UnaskedUpgrade => "the upstream sent no valid response".to_owned(),
+            | Self::UnaskedUpgrade
+            | Self::BadHandshake => "the upstream sent no valid response".to_owned(),
             Self::ClientClosed | Self::Field(_) | Self::Internal(_) => {
                 "something went wrong here".to_owned()
             }

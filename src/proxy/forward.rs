@@ -31,6 +31,7 @@ use super::{
     shard::Shard,
     snapshot::Snapshot,
     stats::{PerShard, UpstreamCounters},
+    tunnel::Tunnel,
     upload::{self, Progress, Upload},
     wire::{UpstreamSide, WireBody},
 };
@@ -285,9 +286,8 @@ impl Forward {
                     .set("upgrade", &protocol)
                     .map_err(|error| Failure::final_(error.into()))?;
             }
-            let wire =
-                WireBody::of_response(side, Framing::UntilClose, rest, self.options.timeouts.idle);
-            Kind::Tunnel(Box::new(wire)).into()
+            let tunnel = Tunnel::over_connection(side, rest, self.options.timeouts.idle);
+            Kind::Tunnel(Box::new(tunnel)).into()
         } else {
             response_body(side, framing, rest, self.options.timeouts.idle)
         };

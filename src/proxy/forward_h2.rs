@@ -19,13 +19,15 @@ use super::{
     deadline::Late,
     error::Error,
     forward::{Failure, Forward, STALE_WITHIN, is_clients, parse_length},
-    h2::{Answer, BodyFailure, Gone, H2Body, Handle, Source, Stream, send_body},
+    h2::{Answer, BodyFailure, Gone, H2Body, Handle, Session, Source, Stream, send_body},
     head_reader::{self, INTERIM_MAX},
     outgoing::CONTINUE_WAIT,
     pace::Pace,
     request::Request,
     response::Response,
+    tunnel::Tunnel,
     upload::{self, Progress, Upload, UploadEnd},
+    websocket,
 };
 use crate::{
     config::RetryCause,
@@ -93,12 +95,20 @@ impl Forward {
         req.trace.phase = "getting a connection";
         let session = sessions.obtain(&self.pool, index, self.connect_limit(req)).await;
         let session = session.map_err(Failure::unsent)?;
+        let is_tunnel = outgoing.is_empty() && websocket::is_asked(req);
+        if is_tunnel {
+            PooledFuture::new(self.await_consent(req, &session)).await?;
+        }
         req.trace.phase = "waiting for the response head";
         if session.uses() > 0 {
             in_flight.count_reused();
         }
-        let end = EndStream::when(outgoing.is_empty());
-        let sent = session.request(req.head(), outgoing.framing, end);
+        let sent = if is_tunnel {
+            let head = websocket::to_connect(req).map_err(Failure::final_)?;
+            session.request(&head, Framing::None, EndStream::No)
+        } else {
+            session.request(req.head(), outgoing.framing, EndStream::when(outgoing.is_empty()))
+        };
         let handle = sent.map_err(|error| {
             Failure::final_(Error::Internal(format!("request not sent: {error}")))
         })?;
@@ -106,6 +116,7 @@ impl Forward {
             sent_at: runtime::now(),
             is_reused: session.uses() > 1,
             is_leaving: false,
+            is_tunnel,
             index,
         };
         drop(session);
@@ -128,7 +139,7 @@ impl Forward {
             None => PooledFuture::new(self.read_beside(req, &handle, timer, upload.as_ref())).await,
         };
         match result {
-            Ok(Ok(answer)) => self.respond_h2(req, (handle, in_flight), answer, upload, index),
+            Ok(Ok(answer)) => self.respond_h2(req, (handle, in_flight), answer, upload, &asked),
             Ok(Err(Unanswered::Timeout)) if is_clients(upload.as_ref(), req) => {
                 Err(Failure::final_(Late::Sending.error("")))
             }
@@ -138,6 +149,26 @@ impl Forward {
             }
             Err(error) => Err(Failure::final_(error)),
         }
+    }
+
+    /// Waits until the endpoint has said whether it takes extended CONNECT (RFC 8441 §3).
+    async fn await_consent(&self, req: &Request, session: &Session) -> Result<(), Failure> {
+        let timer = Timer::new();
+        timer.set_after(self.connect_limit(req));
+        let is_settled = timer.guard(session.until_settled()).await.is_ok();
+        let error = if !is_settled {
+            Error::UpstreamTimeout { phase: "sending its settings" }
+        } else if session.streams_free() == 0 {
+            // It has ended meanwhile, or others were quicker.
+            Error::UpstreamClosed(None)
+        } else if !session.takes_connect() {
+            Error::NoExtendedConnect
+        } else {
+            return Ok(());
+        };
+        // Another endpoint may do.
+        let cause = Some(RetryCause::RefusedStream);
+        Err(Failure { error, cause, is_unsent: true, is_stale: false })
     }
 
     /// Sends the body, or begins to.
@@ -296,7 +327,7 @@ impl Forward {
         (handle, in_flight): (Handle, InFlight),
         answer: Answer,
         upload: Option<Upload>,
-        index: usize,
+        asked: &Asked,
     ) -> Result<Response, Failure> {
         let Answer { mut head, framing, is_end } = answer;
         let now = runtime::now();
@@ -306,11 +337,15 @@ impl Forward {
         }
         let is_failure = head.status.is_server_error();
         let outcome = if is_failure { Outcome::ServerError } else { Outcome::Answered };
-        self.pool.report(index, outcome);
+        self.pool.report(asked.index, outcome);
         let announced = head.headers.get_known(Name::ContentLength).and_then(parse_length);
         http::strip_response_hops(&mut head.headers);
         let framing = framing.unwrap_or_default();
-        let body = if is_end || req.method == Method::Head {
+        let body = if asked.is_tunnel && head.status.class() == 2 {
+            websocket::to_switch(req, &mut head).map_err(Failure::final_)?;
+            let tunnel = Tunnel::over_stream(handle, in_flight, self.options.timeouts.idle);
+            Kind::Tunnel(Box::new(tunnel)).into()
+        } else if is_end || req.method == Method::Head {
             Body::empty()
         } else {
             let source = Source::Response { handle, _in_flight: in_flight };
@@ -351,6 +386,8 @@ struct Asked {
     is_reused: bool,
     /// Its connection takes no more requests.
     is_leaving: bool,
+    /// It asked for a tunnel.
+    is_tunnel: bool,
     index: usize,
 }
 

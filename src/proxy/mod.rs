@@ -51,6 +51,7 @@ mod snapshot;
 pub mod stats;
 mod tunnel;
 mod upload;
+mod websocket;
 mod wire;
 
 pub use crate::transport::ConnectionLimit;

@@ -135,10 +135,6 @@ impl WireBody {
         self.is_ended.then_some(&self.decoder.trailers).filter(|trailers| !trailers.is_empty())
     }
 
-    pub(super) fn idle(&self) -> Duration {
-        self.idle
-    }
-
     /// The sender's time.
     pub(super) fn pace(&self) -> &Pace {
         &self.pace
@@ -369,14 +365,6 @@ impl WireBody {
             }
             Side::Downstream(_) => Error::ClientTimeout { phase: "sending the request body" },
             Side::Upstream(_) => Error::UpstreamTimeout { phase: "sending the response body" },
-        }
-    }
-
-    /// Takes the upstream connection and the bytes received behind the head: for a tunnel.
-    pub(super) fn into_upstream(mut self) -> Option<(UpstreamSide, Option<Chunk>)> {
-        match &mut self.side {
-            Side::Upstream(side) => side.take().map(|side| (side, self.buffered.take())),
-            Side::Downstream(_) => None,
         }
     }
 }

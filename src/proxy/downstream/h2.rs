@@ -17,6 +17,7 @@ use crate::{
         h1,
         h2::{self, ErrorCode, Limits},
         http::{self, Framing, Method, RequestHead},
+        websocket::PROTOCOL,
     },
     proxy::{
         Body, Connection, Error, Handler, ListenerRules, Request, Response,
@@ -26,7 +27,7 @@ use crate::{
         observe::{Summary, Traffic},
         recycle,
         request::Arrival,
-        secure, upload,
+        secure, upload, websocket,
     },
     runtime::{self, Either, PooledFuture, race},
 };
@@ -93,6 +94,7 @@ fn limits(listener: &ListenerRules) -> Limits {
         fields: listener.head_limits.fields,
         settings_timeout: listener.header_timeout,
         ping_interval: Some(PING_AFTER),
+        connect_protocol: true,
         ..Limits::default()
     }
 }
@@ -136,10 +138,10 @@ async fn exchange<H: Handler + 'static>(
     let (handler, listener, observer) = service.parts();
     service.shard().stats().requests.increment();
     let downstream = Downstream::H2(Rc::clone(&connection), Rc::clone(&handle));
-    let arrival = Arrival::new(downstream, &listener, &head, runtime::now());
+    let mut arrival = Arrival::new(downstream, &listener, &head, runtime::now());
     let handshaken = connection.stream.handshaken();
     let admitted = secure::admit(&mut head, handshaken, &listener)
-        .and_then(|()| admit(&handle, &listener, &mut head, framing));
+        .and_then(|()| admit(&handle, &mut arrival, &mut head, framing));
     let (body, refusal) = match admitted {
         Ok(body) => (body, None),
         Err(error) => (Body::empty(), Some(error)),
@@ -169,14 +171,18 @@ async fn exchange<H: Handler + 'static>(
 /// The request's body, unless the head already says no.
 fn admit(
     handle: &Handle,
-    listener: &ListenerRules,
+    arrival: &mut Arrival,
     head: &mut RequestHead,
     framing: Framing,
 ) -> Result<Body, Error> {
     http::strip_request_hops(&mut head.headers)?;
-    if head.method == Method::Connect && !listener.connect {
-        return Err(Error::ConnectRefused);
+    if head.method == Method::Connect {
+        websocket::from_connect(head, arrival.id)?;
+        arrival.upgrade = Some(PROTOCOL.as_bytes().into());
+        // What comes on the stream is the tunnel's.
+        return Ok(Body::empty());
     }
+    let listener = &arrival.listener;
     match framing {
         Framing::Length(length) if length > listener.body_max => {
             return Err(Error::BodyTooLarge { limit: listener.body_max });

@@ -18,7 +18,6 @@ use crate::{
         pace::Pace,
         recycle,
         relay::{RelayError, Sink},
-        tunnel,
     },
     runtime::{PooledFuture, SendBuf},
 };
@@ -123,17 +122,13 @@ async fn follow(
     rest: Rest,
 ) -> Result<(), Error> {
     let listener = &req.arrival.listener;
-    let body = response.body.take();
     match rest {
         Rest::Nothing => Ok(()),
-        Rest::Body(framing) => stream(connection, listener, body, framing).await,
+        Rest::Body(framing) => stream(connection, listener, response.body.take(), framing).await,
         Rest::Tunnel => {
-            if let Kind::Tunnel(wire) = body.kind {
-                let idle = wire.idle();
-                if let Some((upstream, early)) = wire.into_upstream() {
-                    let tunnel = tunnel::run(connection, listener, upstream, early, idle);
-                    PooledFuture::new(tunnel).await;
-                }
+            if let Some(tunnel) = response.body.take_tunnel() {
+                let run = tunnel.run(&req.arrival.downstream, listener);
+                PooledFuture::new(run).await;
             }
             Ok(())
         }

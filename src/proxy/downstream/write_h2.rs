@@ -9,24 +9,33 @@ use std::rc::Rc;
 use super::write::framing;
 use crate::{
     protocol::{
-        h2::EndStream,
+        h2::{EndStream, ErrorCode},
         http::{Framing, Method},
     },
     proxy::{
         Body, Error, Request, Response,
         body::Kind,
-        h2::{BodyFailure, Stream, WriteError, is_over, next_buffered, send_body},
+        h2::{BodyFailure, Handle, Stream, WriteError, is_over, next_buffered, send_body},
         pace::Pace,
+        tunnel::Tunnel,
+        websocket,
     },
+    runtime::PooledFuture,
 };
 
 /// Writes `response`; `status` is set once its head is in the output.
 pub(super) async fn response(
-    stream: &Rc<Stream>,
+    stream: &Handle,
     req: &Request,
     mut response: Response,
     status: &mut u16,
 ) -> Result<(), Error> {
+    if let Some(tunnel) = response.body.take_tunnel() {
+        return PooledFuture::new(self::tunnel(stream, req, response, tunnel, status)).await;
+    }
+    if req.arrival.upgrade.is_some() && response.status.class() == 2 {
+        return Err(Error::NotSwitched);
+    }
     let framing = framing(req, &response);
     let has_no_body =
         req.method == Method::Head || matches!(framing, Framing::None | Framing::Described(_));
@@ -54,6 +63,22 @@ pub(super) async fn response(
         Err(BodyFailure::From(error)) => Err(error),
         Err(BodyFailure::To(error)) => Err(failure(error)),
     }
+}
+
+/// Tells the client that its tunnel is open, and runs it (RFC 8441 §5).
+async fn tunnel(
+    stream: &Handle,
+    req: &Request,
+    mut response: Response,
+    tunnel: Box<Tunnel>,
+    status: &mut u16,
+) -> Result<(), Error> {
+    websocket::to_consent(req, &mut response)?;
+    head(stream, req, &response, Framing::None, EndStream::No, status)?;
+    // What a reset of a TCP connection is to HTTP/1.1.
+    stream.blame(ErrorCode::Cancel);
+    tunnel.run(&req.arrival.downstream, &req.arrival.listener).await;
+    Ok(())
 }
 
 fn head(

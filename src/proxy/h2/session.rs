@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
     sync::Arc,
+    task::Poll,
     time::Instant,
 };
 
@@ -68,6 +69,8 @@ pub(in crate::proxy) struct Session {
     uses: Cell<u64>,
     /// Who waits for a place on it, on a connection to an endpoint.
     mux: RefCell<Weak<Mux>>,
+    /// Those who wait for the other side's SETTINGS.
+    unsettled: RefCell<Vec<Rc<Signal>>>,
 }
 
 impl Session {
@@ -100,6 +103,7 @@ impl Session {
             idle_since: Cell::new(now),
             uses: Cell::new(0),
             mux: RefCell::default(),
+            unsettled: RefCell::default(),
         })
     }
 
@@ -235,7 +239,10 @@ impl Session {
                 self.counters().count_goaway(By::Them, code);
                 role.changed();
             }
-            Event::Settings => role.changed(),
+            Event::Settings => {
+                self.tell_unsettled();
+                role.changed();
+            }
         }
     }
 
@@ -336,9 +343,43 @@ impl Session {
     /// The connection is over: every exchange on it is told.
     pub(super) fn fail(&self) {
         self.is_over.set(true);
+        self.tell_unsettled();
         for (_, stream) in self.streams.borrow().iter() {
             stream.put_gone(Gone::Lost);
         }
+    }
+
+    /// Waits for the other side's SETTINGS, or for the end.
+    pub(in crate::proxy) async fn until_settled(&self) {
+        let signal = self.enter_unsettled();
+        std::future::poll_fn(|_| {
+            if self.is_over.get() || self.codec.borrow().is_established() {
+                return Poll::Ready(());
+            }
+            signal.listen();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn enter_unsettled(&self) -> Rc<Signal> {
+        let signal = Rc::new(Signal::new());
+        let mut unsettled = self.unsettled.borrow_mut();
+        // Those who gave up.
+        unsettled.retain(|signal| Rc::strong_count(signal) > 1);
+        unsettled.push(Rc::clone(&signal));
+        signal
+    }
+
+    fn tell_unsettled(&self) {
+        for signal in self.unsettled.take() {
+            signal.notify();
+        }
+    }
+
+    /// Whether the endpoint takes extended CONNECT (RFC 8441 §3), by its SETTINGS so far.
+    pub(in crate::proxy) fn takes_connect(&self) -> bool {
+        self.codec.borrow().connect_protocol()
     }
 
     /// Exchanges on it now.

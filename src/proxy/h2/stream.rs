@@ -41,8 +41,9 @@ pub(in crate::proxy) struct Stream {
     has_room: Cell<bool>,
     /// Deadlines of what the exchange waits for from an upstream.
     pub(in crate::proxy) upstream_timer: Timer,
-    /// Deadlines of what it waits for on this stream.
+    /// Deadlines of what it waits for on this stream: both ways may go on at once.
     pub(in crate::proxy) timer: Timer,
+    room_timer: Timer,
     /// Bytes received and sent, heads included.
     pub(in crate::proxy) received: Cell<u64>,
     pub(in crate::proxy) sent: Cell<u64>,
@@ -122,6 +123,7 @@ impl Stream {
             has_room: Cell::new(false),
             upstream_timer: Timer::new(),
             timer: Timer::new(),
+            room_timer: Timer::new(),
             received: Cell::new(0),
             sent: Cell::new(0),
             wants_continue: Cell::new(false),
@@ -268,6 +270,18 @@ impl Stream {
         .await;
     }
 
+    /// The next chunk, an empty one at the end: for a tunnel, which has no trailers.
+    ///
+    /// Cancel safe: nothing is lost.
+    pub(in crate::proxy) async fn receive(&self) -> Result<Chunk, Gone> {
+        self.until_readable().await;
+        match (self.is_cut(), self.take_chunk()) {
+            (Some(gone), _) => Err(gone),
+            (None, Some(chunk)) => Ok(chunk),
+            (None, None) => Ok(Chunk::from("")),
+        }
+    }
+
     /// Sends the head of a response.
     pub(in crate::proxy) fn send_response(
         &self,
@@ -327,8 +341,8 @@ impl Stream {
             pace.note(Duration::ZERO, taken as u64);
             let _waiting = Waiting::begin(&self.awaits_room);
             let began = runtime::now();
-            self.timer.set_after(pace.limit(limit));
-            let made = self.timer.guard(self.until_writable()).await;
+            self.room_timer.set_after(pace.limit(limit));
+            let made = self.room_timer.guard(self.until_writable()).await;
             pace.note(runtime::now().saturating_duration_since(began), 0);
             match made {
                 Ok(Some(gone)) => return Err(WriteError::Gone(gone)),

@@ -1,6 +1,6 @@
 //! Endpoints of HTTP/2, clients of HTTP/1.1 and of HTTP/2.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use ringway::protocol::{
     h2::{ErrorCode, Limits},
@@ -15,11 +15,15 @@ use super::{
 };
 
 /// An endpoint that speaks HTTP/2 with prior knowledge.
-struct Endpoint(TcpListener);
+pub(super) struct Endpoint(TcpListener);
 
 impl Endpoint {
-    fn listen() -> Self {
+    pub(super) fn listen() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
     }
 
     #[track_caller]
@@ -28,15 +32,15 @@ impl Endpoint {
     }
 
     #[track_caller]
-    fn accept_with(&self, limits: Limits) -> H2 {
+    pub(super) fn accept_with(&self, limits: Limits) -> H2 {
         socket2::SockRef::from(&self.0).set_read_timeout(Some(PATIENCE)).unwrap();
         let mut server = H2::server(self.0.accept().expect("a connection").0, limits);
         server.flush();
         server
     }
 
-    fn plan(&self) -> Plan {
-        let mut plan = Plan::to(&[self.0.local_addr().unwrap()]);
+    pub(super) fn plan(&self) -> Plan {
+        let mut plan = Plan::to(&[self.address()]);
         plan.upstream += "\nprotocol = 'h2'";
         plan.listener("alpn = ['h2', 'http/1.1']")
     }

@@ -20,6 +20,8 @@ use super::wire::{End, PATIENCE, Wire};
 pub(crate) struct Heard {
     /// A request's method, path and authority; none for responses.
     pub(crate) asked: Option<(String, String, String)>,
+    /// What an extended CONNECT asks for.
+    pub(crate) protocol: Option<String>,
     /// A response's status, 0 before it came.
     pub(crate) status: u16,
     pub(crate) interim: Vec<u16>,
@@ -147,6 +149,7 @@ impl H2 {
                     stream,
                     Heard {
                         asked: Some((head.method_str().to_owned(), path, host)),
+                        protocol: head.protocol().map(str::to_owned),
                         fields: lines(&head.headers),
                         is_whole: end,
                         ..Heard::default()

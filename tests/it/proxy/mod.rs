@@ -16,4 +16,5 @@ mod limits;
 mod retries;
 pub(crate) mod rig;
 mod routing;
+mod websocket;
 pub(crate) mod wire;
