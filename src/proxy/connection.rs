@@ -8,7 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,7 +16,13 @@ use std::{
 };
 
 use super::{
-    body::Chunk, client::Scheme, deadline::Late, error::Error, observe::Traffic, pace::Pace,
+    body::Chunk,
+    client::Scheme,
+    deadline::Late,
+    error::Error,
+    observe::Traffic,
+    pace::Pace,
+    send::{ClientSend, ClientSink, Waiting, send_within},
     shard::Shard,
 };
 use crate::{
@@ -339,7 +345,7 @@ impl Connection {
             return Ok(());
         }
         let go_on = SendBuf::Static(b"HTTP/1.1 100 Continue\r\n\r\n");
-        let result = self.send_for(go_on, limit, &Pace::off()).await;
+        let result = self.send_for(go_on, limit, Pace::off()).await;
         self.watch();
         result.map(drop)
     }
@@ -372,25 +378,16 @@ impl Connection {
 
     /// Sends all of `buf`; the client must take some of it within the write timeout, again and
     /// again. Gives the buffer back.
-    pub(super) async fn send(
-        &self,
-        buf: impl Into<SendBuf>,
-        listener: &ListenerRules,
-    ) -> Result<SendBuf, Error> {
+    #[inline]
+    pub(super) fn send(&self, buf: impl Into<SendBuf>, listener: &ListenerRules) -> ClientSend<'_> {
         let limit = listener.write_timeout;
-        self.send_for(buf.into(), limit, &Pace::new(listener.min_rate, limit)).await
+        self.send_for(buf.into(), limit, Pace::new(listener.min_rate, limit))
     }
 
-    async fn send_for(&self, buf: SendBuf, limit: Duration, pace: &Pace) -> Result<SendBuf, Error> {
-        let length = buf.as_slice().len() as u64;
-        let _waiting = Waiting::begin(&self.awaits_room);
-        match send_within(&self.stream, buf, &self.timer, limit, pace).await {
-            Ok(buf) => {
-                self.sent.set(self.sent.get() + length);
-                Ok(buf)
-            }
-            Err((error, _)) => Err(error.of_client()),
-        }
+    #[inline]
+    fn send_for(&self, buf: SendBuf, limit: Duration, pace: Pace) -> ClientSend<'_> {
+        let sink = ClientSink { sent: &self.sent, awaits_room: &self.awaits_room };
+        ClientSend::new(sink, send_within(&self.stream, buf, &self.timer, limit, pace))
     }
 }
 
@@ -433,88 +430,6 @@ impl<'c> Watch<'c> {
         let gone = self.gone.get_or_insert_with(|| PooledFuture::new(connection.gone()));
         Pin::new(gone).poll(cx)
     }
-}
-
-/// Says for its life that somebody is waited for.
-pub(super) struct Waiting<'a>(&'a Cell<bool>);
-
-impl<'a> Waiting<'a> {
-    pub(super) fn begin(mark: &'a Cell<bool>) -> Self {
-        mark.set(true);
-        Self(mark)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
-
-/// Why sending failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SendError {
-    /// The connection is gone.
-    Closed,
-    /// Nothing was taken for a whole timeout.
-    Stalled,
-    /// Something was taken, but less than the least rate asks for.
-    Slow,
-}
-
-impl SendError {
-    /// The same as an exchange's failure, where the receiver is the client.
-    pub(super) fn of_client(self) -> Error {
-        let phase = "taking the response";
-        match self {
-            Self::Closed => Error::ClientClosed,
-            Self::Stalled => Error::ClientTimeout { phase },
-            Self::Slow => Error::ClientTooSlow { phase },
-        }
-    }
-}
-
-/// Sends all of `buf` on `stream`; fails when nothing is taken for `limit`, or too little for
-/// `pace`, which is not changed. A buffer that the kernel still holds is not given back.
-pub(super) async fn send_within(
-    stream: &Stream,
-    buf: SendBuf,
-    timer: &Timer,
-    limit: Duration,
-    pace: &Pace,
-) -> Result<SendBuf, (SendError, Option<SendBuf>)> {
-    let mut period = pace.limit(limit);
-    timer.set_after(period);
-    let mut send = pin!(stream.send_all(buf));
-    let (mut waited, mut first, mut taken_before) = (Duration::ZERO, None, None);
-    poll_fn(|cx| {
-        loop {
-            match send.as_mut().poll(cx) {
-                Poll::Ready((Ok(()), buf)) => return Poll::Ready(Ok(buf)),
-                Poll::Ready((Err(_), buf)) => {
-                    return Poll::Ready(Err((SendError::Closed, Some(buf))));
-                }
-                Poll::Pending => ready!(timer.poll_expired(cx)),
-            }
-            // A slow reader may need longer than one timeout for one buffer: only one that takes
-            // nothing at all is given up.
-            let taken = stream.sent_bytes();
-            if taken_before == Some(taken) && period == limit {
-                return Poll::Ready(Err((SendError::Stalled, None)));
-            }
-            waited += period;
-            // What was taken before the first look isn't known, and counts as nothing.
-            let moved = taken.saturating_sub(*first.get_or_insert(taken));
-            let left = pace.left_after(waited, moved);
-            if left.is_zero() {
-                return Poll::Ready(Err((SendError::Slow, None)));
-            }
-            taken_before = Some(taken);
-            period = limit.min(left);
-            timer.set_after(period);
-        }
-    })
-    .await
 }
 
 /// What a config may ask for is what the codec can take.

@@ -45,6 +45,7 @@ mod response;
 mod router;
 mod scope;
 mod secure;
+mod send;
 mod shard;
 mod shared;
 mod snapshot;

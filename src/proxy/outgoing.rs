@@ -5,7 +5,6 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{
     body::{Body, Kind},
-    connection::{SendError, send_within},
     error::Error,
     forward::Failure,
     head_reader::{HeadReader, Step},
@@ -13,6 +12,7 @@ use super::{
     recycle,
     relay::{RelayError, Sink, relay},
     request::{Arrival, Request},
+    send::{SendError, send_within},
     upload::{Upload, UploadEnd},
 };
 use crate::{
@@ -88,7 +88,7 @@ impl Outgoing {
     ) -> Result<(), SendError> {
         self.is_given_up = false;
         let bytes = SendBuf::Vec(std::mem::take(&mut self.bytes));
-        match send_within(lent.stream(), bytes, timer, limit, &Pace::off()).await {
+        match send_within(lent.stream(), bytes, timer, limit, Pace::off()).await {
             Ok(SendBuf::Vec(bytes)) => {
                 self.bytes = bytes;
                 Ok(())

@@ -40,6 +40,8 @@ struct Route {
     response_edits: Edits,
     action: Terminal,
     has_edits: bool,
+    /// Its action is all there is: no filter, no edit, no rewrite, no bound.
+    is_bare: bool,
     /// A template uses `${path.rest}`.
     wants_rest: bool,
     /// Bounds the whole exchange.
@@ -69,12 +71,13 @@ impl Pipeline {
     }
 }
 
-impl Handler for Pipeline {
-    async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+impl Pipeline {
+    /// The route of `req`, which is told what it matched.
+    fn route(&self, req: &mut Request) -> Result<&Route, Error> {
         let listener = req.listener().index();
         let found = self.router.find(listener, req.head())?.ok_or(Error::NoRoute)?;
         let id = found.route;
-        let Some(route) = self.routes.get(id.0 as usize) else { return Err(Error::NoRoute) };
+        let route = self.routes.get(id.0 as usize).ok_or(Error::NoRoute)?;
         req.trace.route = Some(id.0);
         if route.wants_rest
             && let Some(pattern) = found.path
@@ -83,23 +86,18 @@ impl Handler for Pipeline {
             let path = normalized_path(req.path(), &mut scratch)?;
             req.path_rest = pattern.rest(path).unwrap_or_default().to_owned();
         }
-        match route.total {
-            Some(total) => deadline::within(req, total, &Whole(route)).await,
-            None => Whole(route).handle(req).await,
-        }
+        Ok(route)
     }
 }
 
-/// A route with its filters.
-struct Whole<'a>(&'a Route);
-
-impl Handler for Whole<'_> {
+impl Handler for Pipeline {
     async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
-        let Self(route) = *self;
-        if route.filters.is_empty() {
-            return route.handle(req).await;
+        let route = self.route(req)?;
+        match &route.action {
+            // Every layer between costs each request its part: a route that only forwards has none.
+            Terminal::Forward(forward) if route.is_bare => forward.handle(req).await,
+            _ => PooledFuture::new(route.run(req)).await,
         }
-        Chain { filters: &route.filters, route }.handle(req).await
     }
 }
 
@@ -119,17 +117,12 @@ struct Chain<'a> {
 
 impl Handler for Chain<'_> {
     async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+        let Self { filters, route } = *self;
+        let Some((filter, filters)) = filters.split_first() else { return route.handle(req).await };
         // A chain whose length is known only now nests futures of one type in themselves: the
         // pooled box breaks that circle.
-        PooledFuture::new(async move {
-            match self.filters.split_first() {
-                Some((filter, rest)) => {
-                    filter.filter(req, &Chain { filters: rest, route: self.route }).await
-                }
-                None => self.route.handle(req).await,
-            }
-        })
-        .await
+        let rest = Chain { filters, route };
+        PooledFuture::new(async move { filter.filter(req, &rest).await }).await
     }
 }
 
@@ -168,16 +161,30 @@ impl Route {
         });
         let request_edits = Edits::new(&config.request_headers);
         let response_edits = Edits::new(&config.response_headers);
+        let filters: Vec<_> = filters.collect::<Result<_, _>>()?;
+        let has_edits = !request_edits.is_empty() || !response_edits.is_empty();
+        let total = config.timeouts.total;
+        let is_as_it_came = !has_edits && config.rewrite.strip_prefix.is_none();
         Ok(Self {
-            filters: filters.collect::<Result<_, _>>()?,
+            is_bare: is_as_it_came && filters.is_empty() && total.is_none(),
+            filters,
             rewrite: config.rewrite.clone(),
-            total: config.timeouts.total,
+            total,
             wants_rest: wants_rest(config),
-            has_edits: !request_edits.is_empty() || !response_edits.is_empty(),
+            has_edits,
             request_edits,
             response_edits,
             action,
         })
+    }
+
+    /// Its filters and its action, within its bound.
+    async fn run(&self, req: &mut Request) -> Result<Response, Error> {
+        let whole = Chain { filters: &self.filters, route: self };
+        match self.total {
+            Some(total) => deadline::within(req, total, &whole).await,
+            None => whole.handle(req).await,
+        }
     }
 
     async fn act(&self, req: &mut Request) -> Result<Response, Error> {

@@ -15,10 +15,10 @@
 use std::{cell::Cell, ops::Range, pin::pin, time::Duration, time::Instant};
 
 use super::{
-    connection::{SendError, Waiting, send_within},
     error::Error,
     pace::Pace,
     recycle,
+    send::{SendError, Waiting, send_within},
     wire::WireBody,
 };
 use crate::{

@@ -13,11 +13,12 @@ use std::{cell::Cell, pin::pin, task::Poll, time::Duration};
 
 use super::{
     body::Chunk,
-    connection::{Connection, ListenerRules, SendError, send_within},
+    connection::{Connection, ListenerRules},
     downstream::Downstream,
     h2::{Handle, Stream, WriteError},
     pace::Pace,
     recycle,
+    send::{SendError, send_within},
     shard::Shard,
     wire::UpstreamSide,
 };
@@ -162,7 +163,7 @@ impl Side<'_> {
         let length = chunk.len() as u64;
         // A copy, so that whoever doesn't read holds no buffer of the ring.
         let piece = chunk.detach().into_send();
-        let sent = send_within(connection, piece, timer, limit, &Pace::off()).await;
+        let sent = send_within(connection, piece, timer, limit, Pace::off()).await;
         if let SendBuf::Vec(bytes) = sent.map_err(|(error, _)| error)? {
             recycle::give_bytes(bytes);
         }

@@ -15,10 +15,11 @@ use std::{pin::pin, rc::Rc, task::Poll, time::Duration};
 
 use super::{
     body::Chunk,
-    connection::{Connection, ListenerRules, Waiting},
+    connection::{Connection, ListenerRules},
     error::Error,
     pace::Pace,
     recycle,
+    send::Waiting,
     upload::{Progress, Upload, beside},
 };
 use crate::{

@@ -58,7 +58,7 @@ use crate::{
 /// an exchange finishes with what it began with.
 pub struct Service<H> {
     shard: Rc<Shard>,
-    current: RefCell<Current<H>>,
+    current: RefCell<Rc<Current<H>>>,
     is_retired: Cell<bool>,
 }
 
@@ -76,24 +76,38 @@ pub struct Current<H> {
     pub counters: Arc<PerShard<ListenerCounters>>,
 }
 
+impl<H> Clone for Current<H> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Rc::clone(&self.handler),
+            listener: Rc::clone(&self.listener),
+            observer: Rc::clone(&self.observer),
+            doors: Rc::clone(&self.doors),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
 impl<H: Handler + 'static> Service<H> {
     /// Serves as `current` says.
     pub fn new(shard: &Rc<Shard>, current: Current<H>) -> Rc<Self> {
         Rc::new(Self {
             shard: Rc::clone(shard),
-            current: RefCell::new(current),
+            current: RefCell::new(Rc::new(current)),
             is_retired: Cell::new(false),
         })
     }
 
     /// New exchanges use `current` from now on.
     pub fn replace(&self, current: Current<H>) {
-        self.current.replace(current);
+        self.current.replace(Rc::new(current));
     }
 
     /// New connections and exchanges use these rules from now on.
     pub fn replace_listener(&self, rules: ListenerRules) {
-        self.current.borrow_mut().listener = Rc::new(rules);
+        let listener = Rc::new(rules);
+        let current = Rc::new(Current { listener, ..Current::clone(&self.current()) });
+        self.current.replace(current);
     }
 
     /// Its listener is gone: connections end after the exchange that they are in.
@@ -263,9 +277,9 @@ impl<H: Handler + 'static> Service<H> {
         &self.shard
     }
 
-    pub(super) fn parts(&self) -> (Rc<H>, Rc<ListenerRules>, Rc<dyn Observe>) {
-        let current = self.current.borrow();
-        (Rc::clone(&current.handler), Rc::clone(&current.listener), Rc::clone(&current.observer))
+    /// What an exchange begins with, and keeps.
+    pub(super) fn current(&self) -> Rc<Current<H>> {
+        Rc::clone(&self.current.borrow())
     }
 }
 
@@ -288,14 +302,15 @@ async fn exchange<H: Handler + 'static>(
     connection: Rc<Connection>,
     first: Chunk,
 ) -> Next {
-    let (handler, listener, observer) = service.parts();
+    let current = service.current();
+    let Current { handler, listener, observer, .. } = &*current;
     connection.begin_exchange(first.len());
     let mut head = Pooled::<RequestHead>::take();
-    let rest = match read_head(&connection, &listener, first, &mut head).await {
+    let rest = match read_head(&connection, listener, first, &mut head).await {
         Ok(rest) => rest,
         Err(error) => {
-            let failed = Failed { connection: &connection, listener: &listener, error: &error };
-            return PooledFuture::new(failed.refuse(&head, &*observer)).await;
+            let failed = Failed { connection: &connection, listener, error: &error };
+            return PooledFuture::new(failed.refuse(&head, &**observer)).await;
         }
     };
     connection.shard.stats().requests.increment();
@@ -303,26 +318,26 @@ async fn exchange<H: Handler + 'static>(
     let is_ending = connection.shard.is_draining() || service.is_retired.get();
     let keeps_alive = h1::request_keeps_alive(&head) && !is_ending;
     let downstream = Downstream::H1(Rc::clone(&connection));
-    let arrival = Arrival::new(downstream, &listener, &head, started);
-    let body = match body_of(&connection, &listener, &head, rest) {
+    let arrival = Arrival::new(downstream, listener, &head, started);
+    let body = match body_of(&connection, listener, &head, rest) {
         Ok(body) => body,
         Err(error) => {
-            let failed = Failed { connection: &connection, listener: &listener, error: &error };
-            return PooledFuture::new(failed.refuse(&head, &*observer)).await;
+            let failed = Failed { connection: &connection, listener, error: &error };
+            return PooledFuture::new(failed.refuse(&head, &**observer)).await;
         }
     };
     // Before any filter: a client's `Connection: x-user` must not remove what a filter sets.
     let admitted = http::strip_request_hops(&mut head.headers)
         .map_err(Error::from)
-        .and_then(|()| secure::admit(&mut head, connection.stream.handshaken(), &listener));
+        .and_then(|()| secure::admit(&mut head, connection.stream.handshaken(), listener));
     if let Err(error) = admitted {
         drop(body);
-        let failed = Failed { connection: &connection, listener: &listener, error: &error };
-        return PooledFuture::new(failed.refuse(&head, &*observer)).await;
+        let failed = Failed { connection: &connection, listener, error: &error };
+        return PooledFuture::new(failed.refuse(&head, &**observer)).await;
     }
     let mut req = Request::new(head, body, arrival);
     let mut framed = Framed::new(keeps_alive);
-    let result = respond(&*handler, &connection, &mut req, &mut framed).await;
+    let result = respond(&**handler, &connection, &mut req, &mut framed).await;
     let error = result.as_ref().err();
     observer.observe(&Summary::new(
         &req,

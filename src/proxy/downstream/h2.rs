@@ -11,7 +11,11 @@
 
 use std::{pin::pin, rc::Rc, time::Duration};
 
-use super::{Downstream, h1::Service, write_h2};
+use super::{
+    Downstream,
+    h1::{Current, Service},
+    write_h2,
+};
 use crate::{
     protocol::{
         h1,
@@ -69,7 +73,7 @@ pub(super) async fn serve<H: Handler + 'static>(
     connection: Rc<Connection>,
     first: Option<Chunk>,
 ) {
-    let (_, listener, _) = service.parts();
+    let listener = Rc::clone(&service.current().listener);
     let session = Session::server(&connection, limits(&listener));
     // Always: a drain looks by the timer, and the session knows what to do then.
     connection.is_idle.set(true);
@@ -135,12 +139,13 @@ async fn exchange<H: Handler + 'static>(
         // Cancelled with the bytes that brought it: no handler sees it, no endpoint either.
         return;
     }
-    let (handler, listener, observer) = service.parts();
+    let current = service.current();
+    let Current { handler, listener, observer, .. } = &*current;
     service.shard().stats().requests.increment();
     let downstream = Downstream::H2(Rc::clone(&connection), Rc::clone(&handle));
-    let mut arrival = Arrival::new(downstream, &listener, &head, runtime::now());
+    let mut arrival = Arrival::new(downstream, listener, &head, runtime::now());
     let handshaken = connection.stream.handshaken();
-    let admitted = secure::admit(&mut head, handshaken, &listener)
+    let admitted = secure::admit(&mut head, handshaken, listener)
         .and_then(|()| admit(&handle, &mut arrival, &mut head, framing));
     let (body, refusal) = match admitted {
         Ok(body) => (body, None),
@@ -149,7 +154,7 @@ async fn exchange<H: Handler + 'static>(
     let mut req = Request::new(head, body, arrival);
     let mut status = 0;
     let result = {
-        let answered = respond(&*handler, &handle, &mut req, refusal, &mut status);
+        let answered = respond(&**handler, &handle, &mut req, refusal, &mut status);
         let (answered, gone) = (pin!(answered), pin!(handle.until_gone()));
         match race(answered, gone).await {
             Either::First(result) => result,

@@ -17,9 +17,9 @@ use crate::{
     proxy::{
         Error,
         body::Chunk,
-        connection::Waiting,
         downstream::go_on,
         pace::Pace,
+        send::Waiting,
         upload::{Progress, Upload, beside},
     },
     runtime::{self, Expired},

@@ -24,9 +24,9 @@ use crate::{
     },
     proxy::{
         body::Chunk,
-        connection::{SendError, send_within},
         pace::Pace,
         recycle::{self, Pooled},
+        send::{SendError, send_within},
         stats::By,
     },
     runtime::{self, Either, Expired, SendBuf, Timer, race},
@@ -185,7 +185,7 @@ async fn write(session: &Rc<Session>, role: &impl Role) -> Ended {
         session.take_output(&mut output, role);
         let sending = SendBuf::Vec(output);
         let limit = role.write_timeout();
-        match send_within(session.link.stream(), sending, &timer, limit, &Pace::off()).await {
+        match send_within(session.link.stream(), sending, &timer, limit, Pace::off()).await {
             Ok(SendBuf::Vec(output)) => recycle::give_bytes(output),
             Ok(_) => {}
             Err((SendError::Closed, _)) => return Ended::Closed,

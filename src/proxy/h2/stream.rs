@@ -24,10 +24,10 @@ use crate::{
     },
     proxy::{
         body::Chunk,
-        connection::Waiting,
         deadline::Late,
         pace::Pace,
         recycle::{self, Pooled},
+        send::Waiting,
     },
     runtime::{self, Expired, Signal, Timer},
 };
