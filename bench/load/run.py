@@ -58,8 +58,8 @@ class Bench:
                 if name in events.EVENTS:
                     self.event(name)
                     continue
-                if name == scenarios.IDLE:
-                    self.idle()
+                if name in scenarios.IDLES:
+                    self.idle(name, scenarios.IDLES[name])
                 elif name == scenarios.RATE:
                     self.fixed_rate()
                 else:
@@ -72,16 +72,16 @@ class Bench:
 
     def scenario(self, scenario):
         ours = [proxy for proxy in self.proxies if proxy.name.startswith("ringway")]
-        chosen = ours if scenario.ours else self.proxies
-        self.measure(scenario.name, chosen, scenario.run, scenario.ours, tls=scenario.tls)
+        chosen = ours if scenario.ours else [proxy for proxy in self.proxies if proxy.name not in scenario.without]
+        self.measure(scenario.name, chosen, scenario.run, scenario.ours or scenario.config, scenario.speaks)
 
-    def measure(self, name, chosen, run, config=None, **values):
+    def measure(self, name, chosen, run, config="http", speaks=()):
         rounds = {proxy.name: [] for proxy in chosen}
         for number in range(self.args.rounds):
             # Each round begins with another proxy: none always has the coldest caches.
             turn = number % len(chosen) if chosen else 0
             for proxy in chosen[turn:] + chosen[:turn]:
-                with proxy.running(config, **values) as pids:
+                with proxy.running(config, speaks) as pids:
                     result = run(pids, self.args.seconds)
                 rounds[proxy.name].append(result)
                 cost = result["cpu_ns"] / 1000 / max(1, result["requests"])
@@ -101,14 +101,14 @@ class Bench:
         print(f"rate: {rate}/s, {scenarios.RATE_SHARE:.0%} of {max(best):.0f}/s", file=sys.stderr, flush=True)
         self.measure(scenarios.RATE, self.proxies, lambda pids, seconds: tools.generator(pids, seconds, rate=rate))
 
-    def idle(self):
-        count = 200 if self.args.smoke else scenarios.IDLE_CONNECTIONS
+    def idle(self, name, idle):
+        count = 200 if self.args.smoke else idle.connections
         results = {}
         for proxy in self.proxies:
-            with proxy.running() as pids:
-                seen = tools.idle(pids, count)
+            with proxy.running(speaks=idle.speaks) as pids:
+                seen = idle.run(pids, count)
             results[proxy.name] = seen | {"bytes_per_connection": seen["bytes"] / seen["connections"]}
-        self.results[scenarios.IDLE] = results
+        self.results[name] = results
 
     def event(self, name):
         """Something happens under load to each of our own: the rivals make no promise here."""

@@ -117,7 +117,8 @@ fn start_proxy(template: &str, backend: SocketAddr) -> SocketAddr {
         ("@METRICS@", metrics.port().to_string()),
         ("@RUN@", folder.display().to_string()),
         ("@DRIVER@", "auto".to_owned()),
-        ("@TLS@", String::new()),
+        ("@LISTEN@", String::new()),
+        ("@UPSTREAM@", String::new()),
     ];
     let fill = |text: String, (name, value): &(&str, String)| text.replace(name, value);
     let text = values.iter().fold(template.to_owned(), fill);

@@ -13,6 +13,7 @@ from . import proc
 
 LOAD = Path(__file__).resolve().parent.parent
 PROXY_PORT, BACKEND_PORT, METRICS_PORT = 18080, 19000, 18081
+H2_BACKEND_PORT = 19010
 BACKEND_PORTS = (19001, 19002, 19003)
 PROXY_CPU, LOAD_CPU = 0, 1
 
@@ -56,12 +57,16 @@ def stop(process):
 class Proxy:
     """A rival or ourselves: `with proxy.running() as pids: …`."""
 
-    def __init__(self, name, config, command, tls):
-        self.name, self.config, self.command, self.tls = name, config, command, tls
+    def __init__(self, name, configs, command, words):
+        self.name, self.configs, self.command, self.words = name, configs, command, words
 
-    def running(self, config=None, **values):
-        """`config` instead of the usual one; `values` for the words between @ that it has beyond ours."""
-        return Running(self, config or self.config, values)
+    def running(self, config="http", speaks=(), **values):
+        """`config`: one of its own by name, or a file; `speaks`: which of its words go between the @ of
+        that file, beside `values`. What a proxy has no words for, it doesn't speak."""
+        words = {}
+        for what in ("", *speaks):
+            words |= self.words.get(what, {})
+        return Running(self, self.configs.get(config, config), words | values)
 
 
 class Running:
@@ -73,16 +78,14 @@ class Running:
         self.config = self.folder / self.source.name
         self.values = {"RUN": self.folder, "PROXY": PROXY_PORT, "BACKEND": BACKEND_PORT, "METRICS": METRICS_PORT}
         self.values |= {f"BACKEND{number + 1}": port for number, port in enumerate(BACKEND_PORTS)}
-        # With tls=True in `values` the proxy's own words for it take the place of @TLS@.
-        self.is_secure = values.pop("tls", False)
-        self.values["TLS"] = proxy.tls if self.is_secure else ""
         self.values |= {"DRIVER": "epoll" if proxy.name.endswith("-epoll") else "io_uring", "SHARDS": "0"} | values
 
     def write(self, **values):
         """Writes the config, `values` changed: whole or not at all, as an editor does."""
         self.values |= values
-        text = self.source.read_text().replace("@TLS@", self.values["TLS"])
-        for name, value in self.values.items():
+        text = self.source.read_text()
+        # Twice: words may hold words.
+        for name, value in [*self.values.items()] * 2:
             text = text.replace(f"@{name}@", str(value))
         fresh = self.config.with_suffix(".new")
         fresh.write_text(text)
@@ -126,12 +129,39 @@ class Running:
 
 def proxies(ringway):
     ours = [str(ringway), "run", "-c", "@CONFIG@"]
-    tls = 'protocol = "https"\ntls.certificates = [{ cert = "@RUN@/cert.pem", key = "@RUN@/key.pem" }]'
     return {
-        "ringway": Proxy("ringway", "ringway/plain.toml", ours, tls),
-        "ringway-epoll": Proxy("ringway-epoll", "ringway/plain.toml", ours, tls),
-        "nginx": Proxy("nginx", "nginx/nginx.conf", ["nginx", "-c", "@CONFIG@"], "ssl"),
-        "haproxy": Proxy(
-            "haproxy", "haproxy/haproxy.cfg", ["haproxy", "-db", "-f", "@CONFIG@"], "ssl crt @RUN@/both.pem"
-        ),
+        "ringway": Proxy("ringway", OUR_CONFIGS, ours, OUR_WORDS),
+        "ringway-epoll": Proxy("ringway-epoll", OUR_CONFIGS, ours, OUR_WORDS),
+        "nginx": Proxy("nginx", NGINX_CONFIGS, ["nginx", "-c", "@CONFIG@"], NGINX_WORDS),
+        "haproxy": Proxy("haproxy", HAPROXY_CONFIGS, ["haproxy", "-db", "-f", "@CONFIG@"], HAPROXY_WORDS),
     }
+
+
+# What each proxy says where a config leaves room: "" always, "tls" and "h2" (over TLS) for the clients'
+# side, "h2c" and "grpc" for the endpoint's. nginx speaks HTTP/2 to an endpoint for gRPC only.
+OUR_CONFIGS = {"http": "ringway/plain.toml", "l4": "ringway/l4.toml"}
+OUR_TLS = 'protocol = "https"\ntls.certificates = [{ cert = "@RUN@/cert.pem", key = "@RUN@/key.pem" }]'
+OUR_H2 = {"UPSTREAM": 'protocol = "h2"', "BACKEND": H2_BACKEND_PORT}
+OUR_WORDS = {
+    "": {"LISTEN": "", "UPSTREAM": ""},
+    "tls": {"LISTEN": OUR_TLS},
+    "h2": {"LISTEN": OUR_TLS + '\nalpn = ["h2", "http/1.1"]'},
+    "h2c": OUR_H2,
+    "grpc": OUR_H2,
+}
+NGINX_CONFIGS = {"http": "nginx/nginx.conf", "l4": "nginx/stream.conf"}
+NGINX_WORDS = {
+    "": {"LISTEN": "", "PASS": "proxy_pass http://main"},
+    "tls": {"LISTEN": "ssl"},
+    "h2": {"LISTEN": "ssl http2"},
+    "grpc": {"PASS": "grpc_pass grpc://main", "BACKEND": H2_BACKEND_PORT},
+}
+HAPROXY_CONFIGS = {"http": "haproxy/haproxy.cfg", "l4": "haproxy/l4.cfg"}
+HAPROXY_H2 = {"SERVER": "proto h2", "BACKEND": H2_BACKEND_PORT}
+HAPROXY_WORDS = {
+    "": {"LISTEN": "", "SERVER": ""},
+    "tls": {"LISTEN": "ssl crt @RUN@/both.pem"},
+    "h2": {"LISTEN": "ssl crt @RUN@/both.pem alpn h2,http/1.1"},
+    "h2c": HAPROXY_H2,
+    "grpc": HAPROXY_H2,
+}

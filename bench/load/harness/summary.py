@@ -57,6 +57,10 @@ def verdicts(results):
             value = ratio(results, scenario.name, rival)
             if value is not None:
                 out.append((f"{scenario.name}: CPU ≤ {most} × {rival}", f"{value:.3f}", value <= most))
+        for other, most in scenario.own_max.items():
+            mine, base = (results.get(name, {}).get("ringway", {}).get("cpu_us") for name in (scenario.name, other))
+            if mine and base:
+                out.append((f"{scenario.name}: CPU ≤ {most} × our own {other}", f"{mine / base:.3f}", mine <= most * base))
         user = results.get(scenario.name, {}).get("ringway", {}).get("user_us")
         if scenario.user_us_max and user:
             out.append((f"{scenario.name}: user space ≤ {scenario.user_us_max} µs", f"{user:.2f}", user <= scenario.user_us_max))
@@ -65,9 +69,14 @@ def verdicts(results):
         mine, theirs = (rate.get(proxy, {}).get("latency_us", {}).get(name) for proxy in ("ringway", "haproxy"))
         if mine and theirs:
             out.append((f"rate: {name} no worse than haproxy's", f"{mine:.0f} against {theirs:.0f} µs", mine <= theirs))
-    idle = results.get(scenarios.IDLE, {}).get("ringway", {}).get("bytes_per_connection")
-    if idle is not None:
-        out.append((f"idle: ≤ {scenarios.IDLE_BYTES_MAX} bytes", f"{idle:.0f}", idle <= scenarios.IDLE_BYTES_MAX))
+    for name, idle in scenarios.IDLES.items():
+        weight = {proxy: seen["bytes_per_connection"] for proxy, seen in results.get(name, {}).items()}
+        mine = weight.get("ringway")
+        if mine is not None and idle.bytes_max:
+            out.append((f"{name}: ≤ {idle.bytes_max} bytes", f"{mine:.0f}", mine <= idle.bytes_max))
+        for rival in idle.no_more_than:
+            if mine is not None and rival in weight:
+                out.append((f"{name}: no more than {rival}'s", f"{mine:.0f} against {weight[rival]:.0f} bytes", mine <= weight[rival]))
     errors = sum(r.get("errors", 0) for s in results.values() for p, r in s.items() if p.startswith("ringway"))
     out.append(("no failed request", str(errors), errors == 0))
     return out
@@ -80,7 +89,7 @@ def row(cells):
 def table(results, name):
     """One scenario as a table, a line a proxy."""
     rows = results[name]
-    if name == scenarios.IDLE:
+    if name in scenarios.IDLES:
         head = ["proxy", "bytes a connection"]
         body = [[proxy, f"{r['bytes_per_connection']:.0f}"] for proxy, r in rows.items()]
     else:

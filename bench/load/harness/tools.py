@@ -8,10 +8,14 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 from . import proc
-from .proxies import BACKEND_PORT, LOAD, LOAD_CPU, PROXY_PORT, Failed, pinned, stop, wait_for_port
+from .proxies import (
+    BACKEND_PORT, H2_BACKEND_PORT, LOAD, LOAD_CPU, PROXY_PORT, Failed, pinned, stop, wait_for_port,
+)
 
 EXAMPLES = LOAD.parent.parent / "target" / "release" / "examples"
 URL = f"http://127.0.0.1:{PROXY_PORT}"
@@ -37,6 +41,38 @@ class Backend:
         stop(self.process)
 
 
+class H2Backend:
+    """nghttpd in clear text beside the usual backend, of which nginx asks where it can't speak h2c:
+    1 KiB at /1k, and at /bench.Call/Unary the same as a gRPC message with its trailer."""
+
+    def __enter__(self):
+        if not shutil.which("nghttpd"):
+            raise Skipped("nghttpd is not installed (Debian's nghttp2-server)")
+        self.plain = Backend()
+        self.plain.__enter__()
+        self.folder = Path(tempfile.mkdtemp(prefix="ringway-bench-h2-"))
+        (self.folder / "1k").write_bytes(BODY)
+        (self.folder / "bench.Call").mkdir()
+        (self.folder / "bench.Call/Unary").write_bytes(grpc_message(BODY))
+        command = ["nghttpd", "--no-tls", "--max-concurrent-streams=1000", "--trailer=grpc-status: 0"]
+        command += ["--htdocs", self.folder, "--address=127.0.0.1", H2_BACKEND_PORT]
+        self.process = subprocess.Popen(pinned(LOAD_CPU, *command), stdout=subprocess.DEVNULL)
+        wait_for_port(H2_BACKEND_PORT, self.process, "nghttpd")
+
+    def __exit__(self, *_):
+        stop(self.process)
+        self.plain.__exit__()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+BODY = b"x" * 1024
+
+
+def grpc_message(data):
+    """Length-prefixed, not compressed."""
+    return b"\0" + len(data).to_bytes(4, "big") + data
+
+
 def generator_command(pids, seconds, **options):
     command = [EXAMPLES / "bench-generator", "--to", f"127.0.0.1:{PROXY_PORT}"]
     command += ["--serve", f"127.0.0.1:{BACKEND_PORT}", "--seconds", seconds]
@@ -60,9 +96,9 @@ def parse_generator(text):
     return result | {"user_ticks": ticks["user"], "system_ticks": ticks["system"]}
 
 
-def around(pids, command, seconds, parse):
+def around(pids, command, seconds, parse, backend=Backend):
     """A foreign tool: CPU time is taken around its whole run, so its own warm-up is in both."""
-    with Backend():
+    with backend():
         time.sleep(0.1)
         before = proc.cpu(pids)
         text = run(command, seconds)
@@ -71,9 +107,9 @@ def around(pids, command, seconds, parse):
     return parse(text) | {name: b - a for name, a, b in zip(names, before, after)}
 
 
-def wrk(pids, seconds, path="/1k", script="report.lua", connections=64, url=URL):
+def wrk(pids, seconds, path="/1k", script="report.lua", connections=64, url=URL, backend=Backend):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", LOAD / "wrk" / script, url + path]
-    return around(pids, pinned(LOAD_CPU, *command), seconds, parse_wrk)
+    return around(pids, pinned(LOAD_CPU, *command), seconds, parse_wrk, backend)
 
 
 def secure_wrk(pids, seconds, **options):
@@ -93,6 +129,31 @@ def h2load(pids, seconds, path="/1k"):
     # No warm-up here: its requests would be in the CPU time and not in the count.
     command = ["h2load", "--h1", "--threads=1", "--clients=64", f"--duration={seconds}", URL + path]
     return around(pids, pinned(LOAD_CPU, *command), seconds, parse_h2load)
+
+
+def h2(pids, seconds, path="/1k", backend=Backend, options=()):
+    """HTTP/2 over TLS, 32 connections with 16 requests at a time each."""
+    command = ["h2load", "--threads=1", "--clients=32", "--max-concurrent-streams=16", f"--duration={seconds}"]
+    return around(pids, pinned(LOAD_CPU, *command, *options, SECURE_URL + path), seconds, parse_h2load, backend)
+
+
+def grpc(pids, seconds):
+    """Unary calls, 1 KiB each way."""
+    with tempfile.NamedTemporaryFile() as message:
+        message.write(grpc_message(BODY))
+        message.flush()
+        options = [f"--data={message.name}", "--header=content-type: application/grpc", "--header=te: trailers"]
+        return h2(pids, seconds, path="/bench.Call/Unary", backend=H2Backend, options=options)
+
+
+def datagrams(pids, seconds):
+    """Our own: 64 sockets, two datagrams of 512 bytes under way on each; spins, and is the echo, too.
+    What is counted is datagrams that the proxy has passed on, in either direction."""
+    command = [EXAMPLES / "bench-datagrams", "--to", f"127.0.0.1:{PROXY_PORT}"]
+    command += ["--serve", f"127.0.0.1:{BACKEND_PORT}", "--seconds", seconds]
+    for pid in pids:
+        command += ["--pid", pid]
+    return parse_generator(run(pinned(LOAD_CPU, *command), seconds))
 
 
 UNITS_US = {"us": 1, "ms": 1e3, "s": 1e6}
