@@ -141,6 +141,15 @@ impl fmt::Display for ByteRate {
     }
 }
 
+impl Rate {
+    /// How many a second, rounded down.
+    #[must_use]
+    pub fn per_second(self) -> u32 {
+        let millis = self.per.as_millis().max(1);
+        u32::try_from(u128::from(self.count) * 1_000 / millis).unwrap_or(u32::MAX)
+    }
+}
+
 impl FromStr for Rate {
     type Err = UnitError;
 

@@ -23,6 +23,7 @@ mod run;
 mod status;
 mod stop;
 mod table;
+mod xdp;
 
 use check::ConfigVerbError;
 
@@ -91,6 +92,8 @@ enum Verb {
     Stop(stop::StopArgs),
     /// Look at this machine: what ringway needs, what it finds, what to do.
     Doctor(doctor::DoctorArgs),
+    /// End what the fast path of a killed process has left.
+    Xdp(xdp::XdpArgs),
     /// Run a load balancer over three small servers of its own, to try things on.
     #[command(after_help = "Example:\n  ringway demo\n\n\
         Listens on 127.0.0.1:8080 and prints what to try.")]
@@ -163,7 +166,7 @@ enum Error {
 impl Error {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Server(server::Error::Runtime { .. }) | Self::Unfit => 5,
+            Self::Server(server::Error::Runtime { .. } | server::Error::Xdp(_)) | Self::Unfit => 5,
             Self::Failed(_) | Self::Output(_) | Self::Server(_) => 1,
             Self::Usage(_) | Self::NoAdmin(_) => 2,
             Self::Config(_) => 3,
@@ -231,6 +234,7 @@ fn dispatch(
         Verb::Cert(args) => cert::cert(&args, out),
         Verb::Stop(args) => stop::stop(&args, out),
         Verb::Doctor(args) => doctor::doctor(&args, out),
+        Verb::Xdp(args) => xdp::xdp(&args, out),
         Verb::Demo(args) => demo::demo(&args),
     };
     done.map_err(Failure::Verb)

@@ -1,5 +1,7 @@
 //! `ringway status`: what a running ringway does, as tables for people or JSON for scripts.
 
+mod packets;
+
 use std::{
     io::{self, Write},
     time::Duration,
@@ -49,6 +51,9 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
     listeners(status, out)?;
     routes(status, out)?;
     flows(status, out)?;
+    if let Some(xdp) = &status.xdp {
+        packets::tables(xdp, out)?;
+    }
     for upstream in &status.upstreams {
         write_upstream(upstream, out)?;
     }
@@ -63,6 +68,9 @@ fn head(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let reason = driver_reason.strip_prefix(&**driver).unwrap_or(driver_reason);
     let reason = reason.strip_prefix(": ").unwrap_or(reason);
     writeln!(out, "driver    {driver} ({reason})")?;
+    if let Some(xdp) = &status.xdp {
+        packets::head(xdp, out)?;
+    }
     writeln!(
         out,
         "config    {}, generation {} since {}",

@@ -50,6 +50,7 @@ fn run_takes_a_file_or_two_arguments() {
         ("ringway reload --admin run/admin.sock", "isn't a unix socket"),
         ("ringway reload --admin unix:/a -c b", "cannot be used with"),
         ("ringway stop --drain=soon", "soon"),
+        ("ringway xdp detach", "--interface <NAME>|--config <FILE>"),
         ("ringway", "Usage"),
         ("ringway rum", "run"),
     ] {

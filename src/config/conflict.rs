@@ -3,6 +3,8 @@
 //! Addresses used twice, route names used twice, routes that fight for a request; and, as
 //! warnings, what nothing uses. Each problem names both places.
 
+mod packets;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -22,6 +24,7 @@ pub(super) fn check(config: &Config, places: &Places, sources: &Sources, problem
     if !problems.has_errors() {
         check.ambiguous_routes();
         check.keys();
+        check.packets();
         check.unused();
     }
 }

@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{cidr::Cidr, units::ByteRate};
+use crate::base::{
+    cidr::Cidr,
+    units::{ByteRate, Rate},
+};
 
 use super::admission::{AdmissionConfig, FlowLimits};
 use super::tls::ListenerTls;
+use super::xdp::PacketForward;
 
-/// One listener; every shard listens on each of its addresses.
+/// One listener; every shard listens on each of its addresses, unless its packets are forwarded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerConfig {
     /// Name of the table.
@@ -17,6 +21,12 @@ pub struct ListenerConfig {
     pub addresses: Vec<SocketAddr>,
     /// What is spoken. Default: [`Protocol::Http`].
     pub protocol: Protocol,
+    /// How the fast path gets its packets to endpoints; then no shard listens. TCP and UDP only.
+    /// Default (`None`): shards relay.
+    pub forward: Option<PacketForward>,
+    /// SYNs that are let through, 8/s to 10,000,000/s; the fast path drops more, or answers them
+    /// with cookies where a shard listens. Default: unlimited.
+    pub syn_rate: Option<Rate>,
     /// Which versions of HTTP are spoken, in our order of preference; none twice, at least one.
     /// Default: HTTP/1.1 only.
     ///
@@ -123,6 +133,8 @@ impl ListenerConfig {
             name,
             addresses,
             protocol: Protocol::Http,
+            forward: None,
+            syn_rate: None,
             alpn: vec![Alpn::Http11],
             tls: None,
             admission: AdmissionConfig::default(),
@@ -133,6 +145,12 @@ impl ListenerConfig {
             connect: false,
             limits: ListenerLimits::default(),
         }
+    }
+
+    /// The addresses that shards listen on; none when packets are forwarded.
+    #[must_use]
+    pub fn bound_addresses(&self) -> &[SocketAddr] {
+        if self.forward.is_some() { &[] } else { &self.addresses }
     }
 }
 

@@ -33,6 +33,7 @@ mod suggest;
 mod template;
 mod tls;
 mod upstream;
+mod xdp;
 
 pub use crate::base::access::{AccessFormat, LogField, LogPiece};
 pub use admin::AdminConfig;
@@ -61,12 +62,17 @@ pub use upstream::{
     BalancePolicy, EndpointConfig, HashKey, HealthConfig, OutlierConfig, PoolConfig, Probe, Share,
     UpstreamConfig, UpstreamLimits, UpstreamProtocol,
 };
+pub use xdp::{
+    Crash, PacketForward, REALS_MAX, SERVICES_MAX, VIPS_MAX, XdpConfig, XdpMode, is_same_family,
+};
 
 /// A whole configuration, valid in itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Shards, buffers and limits of the process.
     pub runtime: RuntimeConfig,
+    /// The fast path for packets; `None` when it is off.
+    pub xdp: Option<XdpConfig>,
     /// Where the process is steered and watched.
     pub admin: AdminConfig,
     /// Access log and error log.
@@ -110,6 +116,7 @@ pub fn zero(listen: SocketAddr, endpoints: &[SocketAddr]) -> Result<Config, Zero
     route.upgrade = true;
     Ok(Config {
         runtime: RuntimeConfig::new(Cpus::of_this_process().physical()),
+        xdp: None,
         admin: AdminConfig::default(),
         log: LogConfig::default(),
         listeners: vec![ListenerConfig::new("http".to_owned(), vec![listen])],

@@ -23,6 +23,7 @@ use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion, 
 use super::upstream::{
     BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig, UpstreamProtocol,
 };
+use super::xdp::{Crash, PacketForward, XdpConfig, XdpMode};
 use super::{AdminConfig, Config};
 
 /// The text.
@@ -30,6 +31,7 @@ pub fn render(config: &Config) -> String {
     let mut out = Out::default();
     out.line("version = 1");
     runtime(&mut out, &config.runtime);
+    xdp(&mut out, config.xdp.as_ref());
     admin(&mut out, &config.admin);
     log(&mut out, &config.log);
     for listener in &config.listeners {
@@ -84,6 +86,26 @@ fn runtime(out: &mut Out, runtime: &RuntimeConfig) {
     out.set("drain_timeout", duration(runtime.drain_timeout));
 }
 
+fn xdp(out: &mut Out, xdp: Option<&XdpConfig>) {
+    out.header("[xdp]");
+    let Some(xdp) = xdp else {
+        out.set("mode", string("off"));
+        return;
+    };
+    out.set("mode", word(&XdpMode::WORDS, xdp.mode));
+    out.set("interface", string(&xdp.interface));
+    out.set("crash", word(&Crash::WORDS, xdp.crash));
+    if xdp.crash == Crash::Keep {
+        out.set("pins", string(&xdp.pins.display().to_string()));
+    }
+    out.set("flows", xdp.flows);
+    let (first, last) = (xdp.nat_ports.start(), xdp.nat_ports.end());
+    out.set("nat_ports", string(&format!("{first}-{last}")));
+    if !xdp.sources.is_empty() {
+        out.set("source", list(xdp.sources.iter().map(|source| string(&source.to_string()))));
+    }
+}
+
 fn admin(out: &mut Out, admin: &AdminConfig) {
     if admin.listen.is_none() && admin.dashboard.is_none() {
         return;
@@ -122,6 +144,9 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.header(format!("[listener.{}]", key(&listener.name)));
     out.set("address", list(listener.addresses.iter().map(|address| string(&address.to_string()))));
     out.set("protocol", word(&Protocol::WORDS, listener.protocol));
+    if let Some(forward) = listener.forward {
+        out.set("forward", word(&PacketForward::WORDS, forward));
+    }
     if !listener.protocol.is_l4() {
         out.set("alpn", list(listener.alpn.iter().map(|alpn| string(alpn.name()))));
         out.set("trusted_proxies", blocks(&listener.trusted_proxies));
@@ -135,6 +160,12 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
     }
     let limits = &listener.limits;
     out.header(format!("[listener.{}.limits]", key(&listener.name)));
+    if listener.protocol != Protocol::Udp {
+        out.set("syn_rate", rate_or_unlimited(listener.syn_rate));
+    }
+    if listener.forward.is_some() {
+        return;
+    }
     if listener.protocol == Protocol::Udp {
         out.set("flows", listener.flows.flows);
         out.set("replies", count_or(listener.flows.replies, "unlimited"));
@@ -219,11 +250,12 @@ fn admission(out: &mut Out, admission: &AdmissionConfig) {
 fn admission_limits(out: &mut Out, admission: &AdmissionConfig) {
     out.set("connections", count_or(admission.connections, "unlimited"));
     out.set("connections_per_ip", count_or(admission.connections_per_ip, "unlimited"));
-    let rate = |rate: Option<Rate>| {
-        string(&rate.map_or_else(|| "unlimited".to_owned(), |rate| rate.to_string()))
-    };
-    out.set("new_connections", rate(admission.new_connections));
-    out.set("new_connections_per_ip", rate(admission.new_connections_per_ip));
+    out.set("new_connections", rate_or_unlimited(admission.new_connections));
+    out.set("new_connections_per_ip", rate_or_unlimited(admission.new_connections_per_ip));
+}
+
+fn rate_or_unlimited(rate: Option<Rate>) -> String {
+    string(&rate.map_or_else(|| "unlimited".to_owned(), |rate| rate.to_string()))
 }
 
 fn blocks(blocks: &[Cidr]) -> String {
@@ -275,6 +307,9 @@ fn route(out: &mut Out, config: &Config, route: &RouteConfig) {
 fn l4_route(out: &mut Out, config: &Config, route: &RouteConfig) {
     let first = route.listeners.iter().flatten().next();
     let listener = first.and_then(|index| config.listeners.get(*index));
+    if listener.is_some_and(|listener| listener.forward.is_some()) {
+        return;
+    }
     let idle = duration(route.timeouts.idle);
     if listener.is_some_and(|listener| listener.protocol == Protocol::Udp) {
         out.set("timeouts", format!("{{ idle = {idle} }}"));

@@ -50,6 +50,13 @@ pub struct AccessLogWriter {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A log that is open, and whose thread hasn't begun: a process gives up its privileges in between.
+#[derive(Debug)]
+pub struct OpenAccessLog {
+    handle: AccessLogWriter,
+    writer: Writer,
+}
+
 /// What the writer counts.
 #[derive(Debug, Default)]
 struct Losses {
@@ -58,6 +65,7 @@ struct Losses {
     lines_lost: SharedCounter,
 }
 
+#[derive(Debug)]
 enum Order {
     /// Write there from now on; `None` throws lines away.
     Use(Option<File>),
@@ -65,13 +73,13 @@ enum Order {
     Finish,
 }
 
-impl AccessLogWriter {
-    /// Starts the thread and opens `path`. Gives back one sink per shard; they cost nothing until
-    /// they are used.
+impl OpenAccessLog {
+    /// Opens `path`. Gives back one sink per shard; they cost nothing until they are used, and keep
+    /// lines until the thread begins.
     ///
     /// # Errors
-    /// When the file can't be opened or no thread can be had.
-    pub fn start(path: Option<&LogPath>, shards: usize) -> io::Result<(Self, Vec<AccessSink>)> {
+    /// When the file can't be opened.
+    pub fn open(path: Option<&LogPath>, shards: usize) -> io::Result<(Self, Vec<AccessSink>)> {
         let file = path.map(open).transpose()?;
         let waker = Arc::new(WriterWaker::default());
         let (sinks, sources): (Vec<_>, Vec<_>) =
@@ -89,12 +97,24 @@ impl AccessLogWriter {
             is_torn: false,
             complained_at: None,
         };
-        let thread =
-            thread::Builder::new().name("ringway-log".to_owned()).spawn(move || writer.run())?;
         let path = path.cloned();
-        Ok((Self { orders, waker, counts, losses, path, thread: Some(thread) }, sinks))
+        let handle = AccessLogWriter { orders, waker, counts, losses, path, thread: None };
+        Ok((Self { handle, writer }, sinks))
     }
 
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn start(self) -> io::Result<AccessLogWriter> {
+        let Self { mut handle, writer } = self;
+        let thread = thread::Builder::new().name("ringway-log".to_owned());
+        handle.thread = Some(thread.spawn(move || writer.run())?);
+        Ok(handle)
+    }
+}
+
+impl AccessLogWriter {
     /// Writes to another place from now on, or nowhere. The same place is opened again. On an
     /// error the old place stays in use.
     ///
@@ -173,6 +193,7 @@ pub(crate) fn open(path: &LogPath) -> io::Result<File> {
 }
 
 /// The thread's state.
+#[derive(Debug)]
 struct Writer {
     sources: Vec<AccessSource>,
     inbox: Receiver<Order>,

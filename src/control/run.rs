@@ -17,7 +17,7 @@ use crate::{
     base::access::AccessSink,
     config::{AdminConfig, LogConfig},
     control::{
-        access_log::AccessLogWriter,
+        access_log::{AccessLogWriter, OpenAccessLog},
         admin::{
             Api, COMMANDS_MAX, CONNECTIONS_MAX, Command, Signal, admin_router, dashboard_router,
             socket::{AdminSocket, BindError, bind_dashboard, run_dashboard},
@@ -58,13 +58,14 @@ pub struct Control {
     admin: Option<AdminSocket>,
     dashboard: Option<TcpListener>,
     admin_config: AdminConfig,
-    access_log: AccessLogWriter,
+    access_log: OpenAccessLog,
     error_log: Option<ErrorLogHandle>,
 }
 
 impl Control {
     /// Takes the admin socket, the dashboard's address and the access log, before anything else
-    /// starts: what can't be had ends the start. Also gives one access-log sink per shard.
+    /// starts: what can't be had ends the start. Starts no thread, so that the process can give up
+    /// its privileges after it. Also gives one access-log sink per shard.
     ///
     /// # Errors
     /// [`ControlError`], naming the address or file.
@@ -78,7 +79,7 @@ impl Control {
         let dashboard = admin.dashboard.map(bind_dashboard).transpose()?;
         let path = log.access.as_ref().map(|access| &access.path);
         let (access_log, sinks) =
-            AccessLogWriter::start(path, shards).map_err(ControlError::AccessLog)?;
+            OpenAccessLog::open(path, shards).map_err(ControlError::AccessLog)?;
         let admin_config = admin.clone();
         Ok((Self { admin: socket, dashboard, admin_config, access_log, error_log }, sinks))
     }
@@ -91,7 +92,7 @@ impl Control {
     /// Runs on this thread until the node has stopped. The access log is written to its end.
     ///
     /// # Errors
-    /// When signals can't be watched.
+    /// When signals can't be watched, or no thread can be had for the access log.
     pub fn run(self, node: Box<dyn Node>) -> Result<(), ControlError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -100,7 +101,7 @@ impl Control {
         LocalSet::new().block_on(&runtime, async {
             let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
             watch_signals(&commands).map_err(ControlError::System)?;
-            let mut core = Core::new(self, node, commands);
+            let mut core = Core::new(self, node, commands).map_err(ControlError::AccessLog)?;
             core.run(inbox).await;
             Ok(())
         })
@@ -119,7 +120,12 @@ struct Core {
 }
 
 impl Core {
-    fn new(control: Control, node: Box<dyn Node>, commands: mpsc::Sender<Command>) -> Self {
+    fn new(
+        control: Control,
+        node: Box<dyn Node>,
+        commands: mpsc::Sender<Command>,
+    ) -> io::Result<Self> {
+        let access_log = control.access_log.start()?;
         let phase = node.phase();
         spawn_local(tick(commands.clone()));
         spawn_local(follow(phase.clone(), commands.clone()));
@@ -132,15 +138,15 @@ impl Core {
         if let Some(listener) = control.dashboard {
             doors.open_dashboard(listener);
         }
-        Self {
+        Ok(Self {
             node,
             sampler: Sampler::new(Instant::now()),
             prober,
             doors,
-            access_log: control.access_log,
+            access_log,
             error_log: control.error_log,
             is_interrupted: false,
-        }
+        })
     }
 
     async fn run(&mut self, mut inbox: mpsc::Receiver<Command>) {

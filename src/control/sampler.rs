@@ -113,6 +113,7 @@ mod tests {
                 reloads_failed: 0,
                 last_error: None,
             },
+            packets: None,
             listeners: Vec::new(),
             certificates: Vec::new(),
             h2: Vec::new(),

@@ -3,6 +3,8 @@
 //! Made from two views, now and a few seconds ago, so that it can tell rates. The same types are
 //! written by the admin API and read by `ringway status`; a script gets them with `--json`.
 
+mod packets;
+
 use std::{
     net::SocketAddr,
     process,
@@ -22,6 +24,8 @@ use crate::{
     },
 };
 
+pub use packets::{ForwardedStatus, VipStatus, XdpStatus};
+
 /// What a running ringway says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -39,6 +43,9 @@ pub struct Status {
     pub driver: String,
     /// Why that one won.
     pub driver_reason: String,
+    /// The fast path, if there is one.
+    #[serde(default)]
+    pub xdp: Option<XdpStatus>,
     /// Where the config came from and how reloads went.
     pub config: ConfigStatus,
     /// Seconds that the rates, loads and recent quantiles below look back.
@@ -336,6 +343,7 @@ impl Status {
             uptime: now.duration_since(view.started_at).unwrap_or(Duration::ZERO).as_secs_f64(),
             driver: view.driver.clone(),
             driver_reason: view.driver_reason.clone(),
+            xdp: view.packets.as_ref().map(XdpStatus::new),
             config: ConfigStatus {
                 source: view.config.source.clone(),
                 generation: view.config.generation,

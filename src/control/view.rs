@@ -4,12 +4,15 @@
 //! for Prometheus and `status` for people. Counts grow from the start of the process; whoever
 //! wants rates keeps an earlier view.
 
+pub mod packets;
+
 use std::{
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
 use crate::base::metrics::HistogramSnapshot;
+use packets::PacketsView;
 
 /// Everything.
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ pub struct View {
     pub started_at: SystemTime,
     /// Where the config came from and how reloads went.
     pub config: ConfigView,
+    /// The fast path, if there is one.
+    pub packets: Option<PacketsView>,
     /// In the order of the config.
     pub listeners: Vec<ListenerView>,
     /// Those of each listener in turn.

@@ -127,6 +127,9 @@ impl Plans {
         let routes: Rc<[_]> = names.zip(snapshot.flows.iter().map(Arc::clone)).collect();
         let mut plans = Self::default();
         for (index, listener) in config.listeners.iter().enumerate() {
+            if listener.forward.is_some() {
+                continue;
+            }
             let making = Making { scope: &scope, index, listener, log: &log };
             match listener.protocol {
                 Protocol::Tcp | Protocol::Tls => {

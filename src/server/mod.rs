@@ -15,12 +15,14 @@
 
 mod certificates;
 mod demo;
+mod fast_path;
 mod l4;
 mod listeners;
 mod order;
 mod plane;
 mod privileges;
 mod reload;
+mod services;
 mod shard;
 mod view;
 
@@ -44,6 +46,7 @@ use crate::{
     l4::{ConnectionHandler, Steer},
     proxy::{self, Handler, Pipeline},
     runtime,
+    xdp::XdpError,
 };
 
 /// Where a configuration comes from, and so whether it can be read again.
@@ -105,6 +108,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The fast path can't be had.
+    #[error("xdp: {0}")]
+    Xdp(#[source] XdpError),
+    /// Capabilities can't be given up.
+    #[error("cannot give up capabilities: {0}")]
+    Capabilities(#[source] std::io::Error),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -160,6 +169,7 @@ impl Server {
     pub fn listen(address: SocketAddr) -> Self {
         let mut server = Self::new(Config {
             runtime: RuntimeConfig::new(Cpus::of_this_process().physical()),
+            xdp: None,
             admin: config::AdminConfig::default(),
             log: config::LogConfig::default(),
             listeners: vec![ListenerConfig::new("http".to_owned(), vec![address])],

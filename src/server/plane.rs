@@ -10,11 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::unistd::User;
 use tokio::sync::watch;
 
 use super::{
     Error, Source,
     certificates::{self, Certificates, Look},
+    fast_path::{self, Keeper, Published, Start},
     l4::Makers,
     listeners::{self, Bound, Others},
     order::{BoundL4, BoundListener, BoundSocket, Driver, Order, Seed, Started, driver_choice},
@@ -30,6 +32,7 @@ use crate::{
     runtime::{Options, mailbox, now_uncached, wall_now_uncached},
     transport::tls::{ClientTls, Expiry},
     upstream,
+    xdp::{drop_bounding_set, drop_capabilities},
 };
 
 /// Starts everything and runs until the process is told to stop.
@@ -54,12 +57,32 @@ where
     for warning in &tls.warnings {
         tracing::error!("{warning}");
     }
-    if let Some(user) = &config.runtime.user {
-        privileges::become_user(user)?;
-    }
+    let user = config.runtime.user.as_deref().map(privileges::find_user).transpose()?;
+    let fast_path = fast_path::start(&config)?;
+    give_up_privileges(user.as_ref(), fast_path.as_ref())?;
+    let packets = fast_path.map(Packets::start).transpose()?;
     let mut plane = Plane::start(config, source, make, makers, sinks, (certificates, tls))?;
+    plane.packets = packets;
     plane.go_live(bound)?;
     control.run(Box::new(plane))?;
+    Ok(())
+}
+
+/// Becomes another user, if there is to be one. What the fast path needs for the rest of its life goes
+/// with it; capabilities don't, and every thread that is started later has none either.
+fn give_up_privileges(user: Option<&User>, fast_path: Option<&Start>) -> Result<(), Error> {
+    if fast_path.is_some() {
+        drop_bounding_set().map_err(Error::Capabilities)?;
+    }
+    if let Some(user) = user {
+        if let Some(Start::Running(fast_path)) = fast_path {
+            fast_path.give_to(user.uid.as_raw(), user.gid.as_raw()).map_err(Error::Xdp)?;
+        }
+        privileges::become_user(user)?;
+    }
+    if fast_path.is_some() {
+        drop_capabilities().map_err(Error::Capabilities)?;
+    }
     Ok(())
 }
 
@@ -74,6 +97,7 @@ pub(super) struct Plane {
     pub(super) addresses: BTreeMap<(SocketAddr, String), SocketAddr>,
     shards: Vec<ShardHandle>,
     certificates: Certificates,
+    pub(super) packets: Option<Packets>,
     phase: Arc<watch::Sender<Phase>>,
 }
 
@@ -85,6 +109,27 @@ pub(super) struct History {
     pub(super) reloads: u64,
     pub(super) reloads_failed: u64,
     pub(super) last_error: Option<String>,
+}
+
+/// The fast path, as the control thread has it.
+pub(super) enum Packets {
+    /// With the last that its thread has published.
+    Running { keeper: Keeper, published: watch::Receiver<Arc<Published>> },
+    /// Why it is off.
+    Off(String),
+}
+
+impl Packets {
+    fn start(start: Start) -> Result<Self, Error> {
+        match start {
+            Start::Off(reason) => Ok(Self::Off(reason)),
+            Start::Running(fast_path) => {
+                let (sender, published) = watch::channel(Arc::default());
+                let publish = move |news| drop(sender.send_replace(Arc::new(news)));
+                Ok(Self::Running { keeper: Keeper::start(*fast_path, publish)?, published })
+            }
+        }
+    }
 }
 
 struct ShardHandle {
@@ -149,6 +194,7 @@ impl Plane {
             addresses: BTreeMap::new(),
             shards,
             certificates,
+            packets: None,
             phase: Arc::new(watch::Sender::new(Phase::Starting)),
         })
     }
@@ -204,7 +250,7 @@ impl Plane {
             config
                 .listeners
                 .iter()
-                .any(|own| own.addresses.contains(address) && listeners::slot(own) == *slot)
+                .any(|own| own.bound_addresses().contains(address) && listeners::slot(own) == *slot)
         });
         let mut per_shard: Vec<(Vec<BoundListener>, Vec<BoundL4>)> =
             self.shards.iter().map(|_| Default::default()).collect();
@@ -224,6 +270,9 @@ impl Plane {
         for (shard, (listeners, l4)) in self.shards.iter().zip(per_shard) {
             // A shard that has just prepared has room for one more order.
             drop(shard.orders.send(Order::Commit { listeners, l4 }));
+        }
+        if let Some(Packets::Running { keeper, .. }) = &self.packets {
+            keeper.serve(Arc::clone(&snapshot));
         }
         self.snapshot = snapshot;
     }
@@ -424,7 +473,7 @@ fn bind_all(
     let each = config
         .listeners
         .iter()
-        .flat_map(|listener| listener.addresses.iter().map(move |address| (listener, *address)));
+        .flat_map(|listener| listener.bound_addresses().iter().map(move |at| (listener, *at)));
     let mut new: Vec<Bound> = Vec::new();
     let is_new = |(listener, address): &(&ListenerConfig, SocketAddr)| {
         !bound.contains_key(&(*address, listeners::slot(listener)))

@@ -19,12 +19,18 @@ pub(super) fn raise_descriptor_limit() {
     }
 }
 
-/// Becomes `name` for good: groups, group, user.
-pub(super) fn become_user(name: &str) -> Result<(), Error> {
+/// The user of that name.
+pub(super) fn find_user(name: &str) -> Result<User, Error> {
     let wrong = |reason: String| Error::User { user: name.to_owned(), reason };
-    let user = User::from_name(name)
+    User::from_name(name)
         .map_err(|error| wrong(error.to_string()))?
-        .ok_or_else(|| wrong("there is no such user; `getent passwd` lists them".to_owned()))?;
+        .ok_or_else(|| wrong("there is no such user; `getent passwd` lists them".to_owned()))
+}
+
+/// Becomes `user` for good: groups, group, user.
+pub(super) fn become_user(user: &User) -> Result<(), Error> {
+    let name = &*user.name;
+    let wrong = |reason: String| Error::User { user: name.to_owned(), reason };
     if geteuid() == user.uid {
         return Ok(());
     }

@@ -1,9 +1,10 @@
 //! What a reload may change, and what it did, in words.
 
-use crate::config::Config;
+use crate::config::{Config, XdpConfig};
 
 /// Refuses what only a restart can change.
 pub(super) fn check(old: &Config, new: &Config) -> Result<(), Vec<String>> {
+    let packets = xdp(old.xdp.as_ref(), new.xdp.as_ref());
     let (old, new) = (&old.runtime, &new.runtime);
     let fixed = [
         ("shards", old.shards != new.shards),
@@ -16,10 +17,32 @@ pub(super) fn check(old: &Config, new: &Config) -> Result<(), Vec<String>> {
         ("user", old.user != new.user),
     ];
     let changed = fixed.into_iter().filter(|(_, is_changed)| *is_changed);
-    let problems: Vec<_> = changed
-        .map(|(key, _)| format!("runtime.{key} can't change while ringway runs: restart it"))
-        .collect();
+    let changed = changed.map(|(key, _)| format!("runtime.{key}")).chain(packets);
+    let problems: Vec<_> =
+        changed.map(|key| format!("{key} can't change while ringway runs: restart it")).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// What of `[xdp]` differs: the program is loaded once, by a process that may.
+fn xdp(old: Option<&XdpConfig>, new: Option<&XdpConfig>) -> Vec<String> {
+    let (Some(old), Some(new)) = (old, new) else {
+        return if old.is_some() == new.is_some() {
+            Vec::new()
+        } else {
+            vec!["xdp.mode".to_owned()]
+        };
+    };
+    let fixed = [
+        ("mode", old.mode != new.mode),
+        ("interface", old.interface != new.interface),
+        ("crash", old.crash != new.crash),
+        ("pins", old.crash == new.crash && old.pins != new.pins),
+        ("flows", old.flows != new.flows),
+        ("nat_ports", old.nat_ports != new.nat_ports),
+        ("source", old.sources != new.sources),
+    ];
+    let changed = fixed.into_iter().filter(|(_, is_changed)| *is_changed);
+    changed.map(|(key, _)| format!("xdp.{key}")).collect()
 }
 
 /// A line for each thing that was added, removed or changed.

@@ -230,7 +230,7 @@ where
         let plans = std::mem::take(&mut next.l4);
         self.l4.commit(plans.streams, plans.flows, l4, |name, address| {
             config.iter().any(|own| {
-                own.name == name && own.protocol.is_l4() && own.addresses.contains(&address)
+                own.name == name && own.protocol.is_l4() && own.bound_addresses().contains(&address)
             })
         });
         for (index, listener) in config.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! A running server in numbers, for `status` and `/metrics`.
 
+mod packets;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{Source, certificates::certificate_views, listeners, plane::Plane};
@@ -50,6 +52,7 @@ pub(super) fn view(plane: &Plane) -> View {
         driver_reason: plane.driver.reason.clone(),
         started_at: history.started_at,
         config,
+        packets: packets::packets(plane),
         listeners: snapshot.listeners.iter().map(|stats| listener(plane, stats)).collect(),
         certificates: certificate_views(&snapshot.config, &snapshot.tls),
         shards: shards(plane),
@@ -74,12 +77,15 @@ fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
     let listeners = &plane.snapshot.config.listeners;
     let own = listeners.iter().filter(|listener| listener.name == stats.name);
     let is_secure = own.clone().any(|listener| listener.tls.is_some());
-    let own = own.flat_map(|listener| {
-        listener.addresses.iter().map(|address| (*address, listeners::slot(listener)))
+    let bound = own.clone().flat_map(|listener| {
+        listener.bound_addresses().iter().map(|address| (*address, listeners::slot(listener)))
     });
+    let bound = bound.filter_map(|key| plane.addresses.get(&key).copied());
+    let forwarded = own.filter(|listener| listener.forward.is_some());
+    let forwarded = forwarded.flat_map(|listener| listener.addresses.iter().copied());
     ListenerView {
         name: stats.name.clone(),
-        addresses: own.filter_map(|key| plane.addresses.get(&key).copied()).collect(),
+        addresses: bound.chain(forwarded).collect(),
         accepted: sum(|counters| counters.accepted.get()),
         open: sum(|counters| unsigned(counters.open.get())),
         refused: vec![
@@ -204,8 +210,15 @@ fn is_l4(plane: &Plane, route: &str) -> bool {
 fn flows(plane: &Plane) -> Vec<FlowView> {
     let snapshot = &plane.snapshot;
     let each = snapshot.config.routes.iter().zip(&snapshot.flows);
-    let of_l4 = each.filter(|(route, _)| route.layer == Layer::L4);
+    let of_l4 = each.filter(|(route, _)| route.layer == Layer::L4 && !is_forwarded(plane, route));
     of_l4.map(|(route, stats)| flow(plane, route, stats)).collect()
+}
+
+/// Whether its packets pass the shards by: what there is to count of them is the fast path's.
+fn is_forwarded(plane: &Plane, route: &RouteConfig) -> bool {
+    let mut own = route.listeners.iter().flatten();
+    let listeners = &plane.snapshot.config.listeners;
+    own.any(|index| listeners.get(*index).is_some_and(|listener| listener.forward.is_some()))
 }
 
 fn flow(plane: &Plane, route: &RouteConfig, stats: &PerShard<FlowCounters>) -> FlowView {

@@ -112,6 +112,22 @@ impl Balancer {
         self.program.attach(interface, mode)
     }
 
+    /// Lets another user remove what is pinned.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn give_pins_to(&self, user: u32, group: u32) -> Result<(), XdpError> {
+        self.program.give_pins_to(user, group)
+    }
+
+    /// Ends it, pinned or not, unless a later process has replaced the program.
+    ///
+    /// # Errors
+    /// A pin can't be removed.
+    pub fn end(self) -> Result<(), XdpError> {
+        self.program.end()
+    }
+
     /// The settings that the program reads.
     ///
     /// # Errors

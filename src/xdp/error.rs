@@ -54,7 +54,7 @@ pub enum XdpError {
     /// Pinned maps are of another version.
     #[error(
         "the maps pinned at {path} have layout version {found}, this ringway has {ours}: \
-         run `ringway xdp detach` (flows are forgotten) and start again"
+         run `ringway xdp detach` with the same configuration (flows are forgotten) and start again"
     )]
     Layout {
         /// Where.

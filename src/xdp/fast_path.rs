@@ -101,6 +101,23 @@ impl FastPath {
         Ok(fast_path)
     }
 
+    /// Lets another user, which the process is about to become, [`end`](Self::end) it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn give_to(&self, user: u32, group: u32) -> Result<(), XdpError> {
+        self.balancer.give_pins_to(user, group)
+    }
+
+    /// Ends it, pinned or not: forwarding stops, the flows are forgotten. When a later process has
+    /// taken over, that one goes on.
+    ///
+    /// # Errors
+    /// A pin can't be removed.
+    pub fn end(self) -> Result<(), XdpError> {
+        self.balancer.end()
+    }
+
     /// Which way the program runs, and why not a better one.
     #[must_use]
     pub fn mode(&self) -> (Effective, Option<&str>) {

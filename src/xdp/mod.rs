@@ -18,6 +18,7 @@ pub mod layout;
 mod maglev;
 mod netlink;
 mod object;
+mod pins;
 mod program;
 mod service;
 mod sweep;
@@ -30,7 +31,11 @@ pub use error::XdpError;
 pub use fast_path::{FastPath, Plan};
 pub use layout::{Action, Counts, EVENTS, EXITS, LAYOUT_VERSION, RING_SLOTS, Settings, Stats};
 pub use object::{BENCH, REUSEPORT, TOOLS};
-pub use program::{Effective, Mode, ProgramDescriptor, Sizes, unpin};
+pub use pins::unpin;
+pub use program::{Effective, Mode, ProgramDescriptor, Sizes};
 pub use service::{RealConfig, RealState, Service, Transport};
 pub use sweep::Swept;
-pub use sys::{Capability, Trial, Verdict, drop_capabilities, has_any_capability, play, try_out};
+pub use sys::{
+    Capability, Trial, Verdict, drop_bounding_set, drop_capabilities, has_any_capability, play,
+    try_out,
+};

@@ -11,14 +11,13 @@
 //! CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; nothing afterwards does.
 
 use std::{
-    fs, io,
+    io,
     os::fd::{AsFd, BorrowedFd},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData},
     programs::{
         ProgramError, ProgramFd, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -28,8 +27,8 @@ use aya::{
 
 use super::{
     error::{XdpError, chain},
-    layout::{LAYOUT_VERSION, Settings},
     object::BALANCER,
+    pins::{PINNED, Pins},
     sys::{self, Capability, Trial},
     tables::Tables,
 };
@@ -79,9 +78,14 @@ pub struct Sizes {
 /// The loaded program; dropping it detaches, unless its link is pinned.
 pub(super) struct Program {
     object: Ebpf,
+    /// Its number in the kernel.
+    number: u32,
+    /// The link while it isn't pinned.
     link: Option<XdpLinkId>,
+    /// The link while it is.
+    pinned: Option<FdLink>,
     /// Where link and maps are pinned.
-    pins: Option<PathBuf>,
+    pins: Option<Pins>,
 }
 
 impl Program {
@@ -97,17 +101,18 @@ impl Program {
         for (name, rows) in sized {
             loader.map_max_entries(name, rows);
         }
-        if let Some(folder) = pins {
-            make_folder(folder)?;
-            check_version(folder)?;
+        let pins = pins.map(Pins::open).transpose()?;
+        if let Some(pins) = &pins {
             for name in PINNED {
-                loader.map_pin_path(name, folder.join(name));
+                loader.map_pin_path(name, pins.place(name));
             }
         }
         let mut object = loader.load(BALANCER)?;
-        balance(&mut object)?.load()?;
+        let program = balance(&mut object)?;
+        program.load()?;
+        let number = program.info()?.id();
         let tables = Tables::take(&mut object)?;
-        Ok((Self { object, link: None, pins: pins.map(Path::to_owned) }, tables))
+        Ok((Self { object, number, link: None, pinned: None, pins }, tables))
     }
 
     /// Puts the program on `interface`. The reason is why `Mode::Auto` took the slower way.
@@ -119,7 +124,8 @@ impl Program {
         interface: &str,
         mode: Mode,
     ) -> Result<(Effective, Option<String>), XdpError> {
-        if let Some(path) = self.link_pin().filter(|path| path.exists()) {
+        let pinned = self.pins.as_ref().map(Pins::link);
+        if let Some(path) = pinned.filter(|path| path.exists()) {
             self.replace(&path)?;
             return Ok((Effective::Adopted, None));
         }
@@ -159,25 +165,43 @@ impl Program {
         let id = balance(&mut self.object)?
             .attach_to_link(link)
             .map_err(|error| wrong(format!("cannot replace the program: {}", reason(&error))))?;
-        self.link = Some(id);
+        self.pinned = Some(self.take_link(id, path)?);
         Ok(())
     }
 
     fn pin_link(&mut self) -> Result<(), XdpError> {
-        let (Some(path), Some(id)) = (self.link_pin(), self.link.take()) else { return Ok(()) };
+        let Some(path) = self.pins.as_ref().map(Pins::link) else { return Ok(()) };
+        let Some(id) = self.link.take() else { return Ok(()) };
+        let pinned = self.take_link(id, &path)?.pin(&path);
         let wrong = |reason: String| XdpError::Pin { path: path.clone(), reason };
-        let program = balance(&mut self.object)?;
-        let link = program.take_link(id)?;
-        let link = FdLink::try_from(link)
-            .map_err(|_| wrong("this kernel has no links to pin (Linux 5.9)".to_owned()))?;
-        let pinned = link.pin(&path).map_err(|error| wrong(chain(&error)))?;
-        // Dropping the link's descriptor detaches nothing: the pin holds it.
-        drop(pinned);
+        self.pinned = Some(pinned.map_err(|error| wrong(chain(&error)))?.into());
         Ok(())
     }
 
-    fn link_pin(&self) -> Option<PathBuf> {
-        self.pins.as_ref().map(|folder| folder.join(LINK))
+    fn take_link(&mut self, id: XdpLinkId, path: &Path) -> Result<FdLink, XdpError> {
+        let link = balance(&mut self.object)?.take_link(id)?;
+        FdLink::try_from(link).map_err(|_| XdpError::Pin {
+            path: path.to_owned(),
+            reason: "this kernel has no links to pin (Linux 5.9)".to_owned(),
+        })
+    }
+
+    /// Lets another user remove the pins.
+    pub(super) fn give_pins_to(&self, user: u32, group: u32) -> Result<(), XdpError> {
+        self.pins.as_ref().map_or(Ok(()), |pins| pins.give_to(user, group))
+    }
+
+    /// Takes the program off its interface, pinned or not, unless a later process has put its own
+    /// there in the meantime.
+    pub(super) fn end(self) -> Result<(), XdpError> {
+        let (Some(pins), Some(link)) = (&self.pins, &self.pinned) else { return Ok(()) };
+        let info = link
+            .info()
+            .map_err(|error| XdpError::Pin { path: pins.link(), reason: chain(&error) })?;
+        if info.program_id() == self.number {
+            pins.empty()?;
+        }
+        Ok(())
     }
 
     /// The program's descriptor, to try it out.
@@ -214,30 +238,6 @@ impl AsFd for ProgramDescriptor {
     }
 }
 
-/// Removes what [`Program::load`] and [`Program::attach`] pinned in `folder`: the program leaves its
-/// interface, the maps and their flows go. False when nothing was there.
-///
-/// # Errors
-/// A pin can't be removed.
-pub fn unpin(folder: &Path) -> Result<bool, XdpError> {
-    let mut was_there = false;
-    // The link first: no packet meets a program whose maps are going.
-    for name in [LINK].iter().chain(PINNED) {
-        let path = folder.join(name);
-        match fs::remove_file(&path) {
-            Ok(()) => was_there = true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(XdpError::Pin { path, reason: error.to_string() }),
-        }
-    }
-    match fs::remove_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound && was_there => {
-            Err(XdpError::Pin { path: folder.to_owned(), reason: error.to_string() })
-        }
-        _ => Ok(was_there),
-    }
-}
-
 fn check_capabilities() -> Result<(), XdpError> {
     let needed = [
         (Capability::BPF, "CAP_BPF"),
@@ -246,31 +246,6 @@ fn check_capabilities() -> Result<(), XdpError> {
     ];
     let missing = needed.into_iter().find(|(capability, _)| !capability.is_held());
     missing.map_or(Ok(()), |(_, name)| Err(XdpError::Capability(name)))
-}
-
-fn make_folder(folder: &Path) -> Result<(), XdpError> {
-    fs::create_dir_all(folder).map_err(|error| XdpError::Pin {
-        path: folder.to_owned(),
-        reason: format!("{error} (crash = \"keep\" needs a bpffs: `mount -t bpf bpf /sys/fs/bpf`)"),
-    })
-}
-
-/// Refuses maps that mean something else.
-fn check_version(folder: &Path) -> Result<(), XdpError> {
-    let path = folder.join("settings");
-    if !path.exists() {
-        return Ok(());
-    }
-    let wrong =
-        |error: &dyn std::error::Error| XdpError::Pin { path: path.clone(), reason: chain(error) };
-    let map = MapData::from_pin(&path).map_err(|error| wrong(&error))?;
-    let other = |found| XdpError::Layout { path: folder.to_owned(), found, ours: LAYOUT_VERSION };
-    let Ok(settings) = Array::<_, Settings>::try_from(Map::Array(map)) else {
-        return Err(other(0));
-    };
-    let found = settings.get(&0, 0).map_err(|error| wrong(&error))?.version;
-    // 0: made by a process that ended before it wrote anything.
-    if found == LAYOUT_VERSION || found == 0 { Ok(()) } else { Err(other(found)) }
 }
 
 fn balance(object: &mut Ebpf) -> Result<&mut Xdp, XdpError> {
@@ -299,25 +274,3 @@ fn sized(sizes: Sizes) -> [(&'static str, u32); 4] {
     let part = |share: u32| (sizes.flows / share).max(1024);
     [("flows4", part(1)), ("flows6", part(4)), ("nat4", part(4)), ("nat6", part(16))]
 }
-
-/// What a pinned program needs to go on.
-const PINNED: &[&str] = &[
-    "settings",
-    "vips4",
-    "vips6",
-    "fronts4",
-    "fronts6",
-    "rings",
-    "reals",
-    "flows4",
-    "flows6",
-    "nat4",
-    "nat6",
-    "counts",
-    "vip_stats",
-    "real_stats",
-    "syn_rates",
-    "cpus",
-];
-/// The pinned link's name.
-const LINK: &str = "link";

@@ -1,10 +1,12 @@
-//! System calls that aya doesn't make: trial runs, batched deletion, capabilities.
+//! System calls that aya doesn't make: trial runs, batched deletion, pins, capabilities.
 //!
 //! Every call takes whole Rust values and hands back whole Rust values; no pointer leaves this file.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{
+    ffi::CStr,
     io,
+    mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd},
     time::Duration,
 };
@@ -110,16 +112,7 @@ impl Capability {
 /// # Errors
 /// The kernel's.
 pub fn drop_capabilities() -> io::Result<()> {
-    for capability in 0..64 {
-        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
-        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        let error = io::Error::last_os_error();
-        // EINVAL: the kernel knows no such capability. EPERM: without CAP_SETPCAP the bounding set
-        // stays, and what it bounds is emptied below.
-        if result != 0 && !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) {
-            return Err(error);
-        }
-    }
+    drop_bounding_set()?;
     // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers and touches no memory.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
@@ -131,6 +124,25 @@ pub fn drop_capabilities() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Empties the bounding set of this thread: no program that it starts gets a capability, whatever
+/// its file says. Takes `CAP_SETPCAP`, so it comes before the thread becomes another user; without
+/// that capability the set stays, which [`drop_capabilities`] makes harmless.
+///
+/// # Errors
+/// The kernel's.
+pub fn drop_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        let error = io::Error::last_os_error();
+        // EINVAL: the kernel knows no such capability. EPERM: CAP_SETPCAP is missing.
+        if result != 0 && !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// The capability sets of this thread.
 fn held() -> io::Result<[CapSets; 2]> {
     let mut header = CapHeader { version: CAPABILITY_VERSION_3, thread: 0 };
@@ -138,6 +150,32 @@ fn held() -> io::Result<[CapSets; 2]> {
     // SAFETY: version 3 reads and writes one header and writes two sets; both live on this stack.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
     if result == 0 { Ok(sets) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a file lies on a bpffs.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn is_on_bpffs(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut about = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: writes one statfs, for which there is room on this stack.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: fstatfs returned 0 and so has filled it.
+    let about = unsafe { about.assume_init() };
+    Ok(about.f_type == libc::BPF_FS_MAGIC)
+}
+
+/// Removes the file `name` of an open folder.
+///
+/// # Errors
+/// The kernel's; `NotFound` when there is none.
+pub(super) fn remove_in(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    // SAFETY: reads a NUL-terminated string that lives for the call, and touches no other memory.
+    let result = unsafe { libc::unlinkat(folder.as_raw_fd(), name.as_ptr(), 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The kernel's monotonic clock in nanoseconds: the one that programs read.

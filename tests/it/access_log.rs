@@ -1,11 +1,11 @@
 //! The access log from a shard's sink to the file.
 
-use std::{fs, path::Path, thread, time::Duration, time::UNIX_EPOCH};
+use std::{fs, io, path::Path, thread, time::Duration, time::UNIX_EPOCH};
 
 use ringway::{
-    base::access::{AccessFormat, AccessRecord, LogField, LogPiece, RING_BYTES},
+    base::access::{AccessFormat, AccessRecord, AccessSink, LogField, LogPiece, RING_BYTES},
     config::LogPath,
-    control::access_log::AccessLogWriter,
+    control::access_log::{AccessLogWriter, OpenAccessLog},
 };
 
 use crate::scratch::Scratch;
@@ -37,6 +37,11 @@ fn record(path: &[u8]) -> AccessRecord<'_> {
     }
 }
 
+fn start(path: Option<&LogPath>, shards: usize) -> io::Result<(AccessLogWriter, Vec<AccessSink>)> {
+    let (log, sinks) = OpenAccessLog::open(path, shards)?;
+    Ok((log.start()?, sinks))
+}
+
 fn path_only() -> AccessFormat {
     AccessFormat::Template(vec![LogPiece::Field(LogField::Path)])
 }
@@ -54,7 +59,7 @@ fn every_line_of_every_shard_arrives_whole_and_in_order() {
     const LINES: usize = 20_000;
     let scratch = Scratch::new();
     let path = scratch.path("access.log");
-    let (writer, sinks) = AccessLogWriter::start(Some(&file(&path)), 3).unwrap();
+    let (writer, sinks) = start(Some(&file(&path)), 3).unwrap();
     let shards: Vec<_> = sinks
         .into_iter()
         .enumerate()
@@ -89,7 +94,7 @@ fn every_line_of_every_shard_arrives_whole_and_in_order() {
 fn a_line_arrives_without_any_further_line() {
     let scratch = Scratch::new();
     let path = scratch.path("access.log");
-    let (_writer, sinks) = AccessLogWriter::start(Some(&file(&path)), 1).unwrap();
+    let (_writer, sinks) = start(Some(&file(&path)), 1).unwrap();
     sinks[0].log(&record(b"/alone"), &path_only());
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while lines(&path).is_empty() {
@@ -103,7 +108,7 @@ fn a_line_arrives_without_any_further_line() {
 fn a_rotated_log_loses_nothing_and_goes_on_under_its_name() {
     let scratch = Scratch::new();
     let (path, rotated) = (scratch.path("access.log"), scratch.path("access.log.1"));
-    let (mut writer, sinks) = AccessLogWriter::start(Some(&file(&path)), 1).unwrap();
+    let (mut writer, sinks) = start(Some(&file(&path)), 1).unwrap();
     sinks[0].log(&record(b"/before"), &path_only());
     fs::rename(&path, &rotated).unwrap();
     sinks[0].log(&record(b"/renamed"), &path_only());
@@ -123,7 +128,7 @@ fn a_rotated_log_loses_nothing_and_goes_on_under_its_name() {
 fn a_log_that_cannot_be_opened_again_stays_where_it_is() {
     let scratch = Scratch::new();
     let path = scratch.path("access.log");
-    let (mut writer, sinks) = AccessLogWriter::start(Some(&file(&path)), 1).unwrap();
+    let (mut writer, sinks) = start(Some(&file(&path)), 1).unwrap();
     let elsewhere = scratch.path("no/such/directory.log");
     let error = writer.set_path(Some(&file(&elsewhere))).unwrap_err().to_string();
     assert!(error.contains("no/such/directory.log"), "{error}");
@@ -135,8 +140,7 @@ fn a_log_that_cannot_be_opened_again_stays_where_it_is() {
 
 #[test]
 fn a_full_disk_loses_counted_lines_and_stops_nobody() {
-    let (mut writer, sinks) =
-        AccessLogWriter::start(Some(&LogPath::File("/dev/full".into())), 1).unwrap();
+    let (mut writer, sinks) = start(Some(&LogPath::File("/dev/full".into())), 1).unwrap();
     for _ in 0..50 {
         sinks[0].log(&record(b"/lost"), &path_only());
     }
@@ -165,7 +169,7 @@ fn a_full_disk_loses_counted_lines_and_stops_nobody() {
 fn without_a_place_lines_are_thrown_away_until_there_is_one() {
     let scratch = Scratch::new();
     let path = scratch.path("access.log");
-    let (mut writer, sinks) = AccessLogWriter::start(None, 1).unwrap();
+    let (mut writer, sinks) = start(None, 1).unwrap();
     sinks[0].log(&record(b"/nowhere"), &path_only());
     writer.set_path(Some(&file(&path))).unwrap();
     // The order empties the queue first; only then does the new place begin.
@@ -187,7 +191,7 @@ fn a_queue_that_nobody_empties_drops_and_counts() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
     let reader = fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
-    let (writer, sinks) = AccessLogWriter::start(Some(&file(&fifo)), 1).unwrap();
+    let (writer, sinks) = start(Some(&file(&fifo)), 1).unwrap();
     let long = vec![b'a'; 4_000];
     let mut logged = 0;
     while sinks[0].dropped() < 10 {

@@ -57,6 +57,31 @@ fn both_dialects_are_well_formed_and_hold_the_same_samples() {
 }
 
 #[test]
+fn each_number_of_the_fast_path_has_its_place() {
+    let f = families(TextFormat::Prometheus);
+    let vip = [("listener", "db"), ("address", "192.0.2.1:80")];
+    let endpoint = [("listener", "db"), ("endpoint", "10.0.0.1:8080")];
+    let info =
+        [("interface", "eth0"), ("mode", "generic"), ("reason", "cannot attach to `eth0`: \"no\"")];
+    for (name, labels, expected) in [
+        ("ringway_xdp_info", &info[..], 1.0_f64),
+        ("ringway_xdp_packets_total", &[("exit", "nat")], 5_000.0),
+        ("ringway_xdp_events_total", &[("event", "flow_hit")], 4_000.0),
+        ("ringway_xdp_vip_packets_total", &vip, 5_000.0),
+        ("ringway_xdp_vip_bytes_total", &vip, 3e6),
+        ("ringway_xdp_vip_flows_total", &vip, 100.0),
+        ("ringway_xdp_endpoint_up", &endpoint, 0.0),
+        ("ringway_xdp_endpoint_reachable", &endpoint, 0.0),
+        ("ringway_xdp_endpoint_packets_total", &endpoint, 4_999.0),
+        ("ringway_xdp_endpoint_bytes_total", &endpoint, 2_999_999.0),
+        ("ringway_xdp_endpoint_flows_total", &endpoint, 99.0),
+    ] {
+        let got = value(&f, name, labels);
+        assert_eq!(got.to_bits(), expected.to_bits(), "{name} {labels:?}: {got}");
+    }
+}
+
+#[test]
 fn each_number_of_the_view_has_its_place() {
     let f = families(TextFormat::Prometheus);
     let route = [("route", "all"), ("upstream", "app")];

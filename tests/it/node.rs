@@ -14,6 +14,7 @@ use ringway::{
         view::{
             CertificateView, ConfigView, EndpointTotals, EndpointView, FilterView, FlowView,
             H2View, ListenerView, RouteView, ShardView, TlsView, UpstreamView, View,
+            packets::{ForwardedView, PacketsView, Traffic, VipView},
         },
     },
 };
@@ -95,6 +96,28 @@ fn h2_view() -> H2View {
     }
 }
 
+fn packets_view() -> PacketsView {
+    PacketsView {
+        interface: "eth0".to_owned(),
+        mode: "generic",
+        reason: "cannot attach to `eth0`: \"no\"".to_owned(),
+        exits: vec![("nat", 5_000), ("no_real", 0)],
+        events: vec![("flow_hit", 4_000)],
+        vips: vec![VipView {
+            listener: "db".to_owned(),
+            address: "192.0.2.1:80".parse().unwrap(),
+            traffic: Traffic { packets: 5_000, bytes: 3_000_000, flows: 100 },
+        }],
+        endpoints: vec![ForwardedView {
+            listener: "db".to_owned(),
+            address: "10.0.0.1:8080".parse().unwrap(),
+            state: "draining",
+            fault: "no link address yet".to_owned(),
+            traffic: Traffic { packets: 4_999, bytes: 2_999_999, flows: 99 },
+        }],
+    }
+}
+
 /// One of everything, with names that want escaping.
 pub(crate) fn view() -> View {
     let latency = Histogram::new();
@@ -115,6 +138,7 @@ pub(crate) fn view() -> View {
             reloads_failed: 1,
             last_error: Some("ringway.toml:3:1: no".to_owned()),
         },
+        packets: Some(packets_view()),
         listeners: vec![ListenerView {
             name: "web".to_owned(),
             addresses: vec!["127.0.0.1:8080".parse().unwrap()],

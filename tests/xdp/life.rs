@@ -23,10 +23,10 @@ use crate::traffic::{connect, exchange};
 use crate::ways::{PORT, Service, Transport, prepare, service};
 
 /// A bpffs of the test's own; unmounted when dropped.
-struct BpfFs(PathBuf);
+pub(crate) struct BpfFs(PathBuf);
 
 impl BpfFs {
-    fn mount() -> Self {
+    pub(crate) fn mount() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("ringway-bpffs-{}-{number}", std::process::id());
@@ -37,7 +37,7 @@ impl BpfFs {
         Self(folder)
     }
 
-    fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.0.join("ringway")
     }
 }
@@ -210,7 +210,7 @@ fn a_process_with_a_fast_path() {
 }
 
 /// Whether a fetch through the VIP works now.
-fn works(net: &Net, vip: SocketAddr) -> bool {
+pub(crate) fn works(net: &Net, vip: SocketAddr) -> bool {
     net.inside("c", || connect(vip).is_ok_and(|mut stream| exchange(&mut stream, 10, 10).is_ok()))
 }
 
@@ -223,7 +223,7 @@ fn wait_until_it_works(net: &Net, vip: SocketAddr) {
 }
 
 /// The kernel detaches a moment after the last reference is gone.
-fn wait_until_detached(net: &Net) {
+pub(crate) fn wait_until_detached(net: &Net) {
     let give_up = now_uncached() + Duration::from_secs(5);
     while net.run("lb", "ip link show eth0").contains("xdp") {
         assert!(now_uncached() < give_up, "the program is still there");

@@ -17,5 +17,6 @@ mod life;
 mod nat;
 mod net;
 mod packet;
+mod product;
 mod traffic;
 mod ways;

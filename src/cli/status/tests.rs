@@ -9,6 +9,15 @@ const STATUS: &str = r#"{
   "config": { "source": "/etc/ringway/ringway.toml", "generation": 3,
     "applied_at": "2026-11-24T15:00:00.000Z", "reloads": 2, "reloads_failed": 1,
     "last_error": "ringway.toml:3:16: no\nringway.toml:4:1: nor" },
+  "xdp": { "interface": "eth0", "mode": "generic", "reason": "the driver has no XDP",
+    "exits": { "nat": 5000, "no_real": 0, "not_vip": 12 }, "events": { "flow_hit": 4000 },
+    "vips": [ { "listener": "db", "address": "192.0.2.1:80", "packets": 5000, "bytes": 3145728,
+      "flows": 100 } ],
+    "endpoints": [
+      { "listener": "db", "address": "10.0.0.1:8080", "state": "up", "fault": "",
+        "packets": 5000, "bytes": 3145728, "flows": 100 },
+      { "listener": "db", "address": "10.0.0.2:8080", "state": "draining",
+        "fault": "no link address yet", "packets": 0, "bytes": 0, "flows": 0 } ] },
   "window": 3.2, "requests": 1234567, "requests_per_second": 12345.6,
   "latency": { "p50": 0.314, "p90": 0.9, "p99": 2.5, "p999": 1500.0 },
   "recent_latency": null,
@@ -46,6 +55,7 @@ fn the_tables_show_it_all() {
     let expected = "\
 ringway 0.1.0, pid 42, serving, up 1 d 2 h
 driver    io_uring (all features)
+xdp       generic on eth0 (the driver has no XDP)
 config    /etc/ringway/ringway.toml, generation 3 since 2026-11-24T15:00:00.000Z
           the last reload failed: ringway.toml:3:16: no
           ringway.toml:4:1: nor
@@ -64,6 +74,17 @@ ROUTE           UPSTREAM   REQUESTS     4XX  5XX      P50      P99
 api             app       1,200,000      17    1  0.30 ms  2.00 ms
 ping            -                 5       0    0        -        -
 (none matched)  -            34,567  34,567    0        -        -
+
+PACKETS TO    LISTENER  FLOWS  PACKETS  BYTES
+192.0.2.1:80  db          100    5,000   3MiB
+
+FORWARDED TO   LISTENER  STATE     FLOWS  PACKETS  BYTES  FAULT
+10.0.0.1:8080  db        up          100    5,000   3MiB  -
+10.0.0.2:8080  db        draining      0        0      0  no link address yet
+
+EXIT     PACKETS
+nat        5,000
+not_vip       12
 
 upstream app: least_request, 1 of 2 available, 99.92 % of requests on a kept connection, 12 retries \
 (3 more over budget)

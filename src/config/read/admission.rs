@@ -1,5 +1,7 @@
 //! What `[listener.NAME]` says of who may connect, and what only a UDP listener has.
 
+use std::ops::RangeInclusive;
+
 use crate::base::units::Rate;
 use crate::config::admission::{AdmissionConfig, FlowLimits, ProxyHeader, ProxyVersions};
 use crate::config::fields::{Fields, Schema, Value};
@@ -38,6 +40,17 @@ pub(super) fn admission(fields: &Fields<'_>, limits: Option<&Fields<'_>>) -> Adm
     }
 }
 
+/// Reads a rate of SYNs: counted in windows of 134 ms, of which none may be 0.
+pub(super) fn syn_rate(limits: &Fields<'_>) -> Option<Rate> {
+    let value = limits.value("syn_rate")?;
+    let rate = value.unless("unlimited", rate)??;
+    if !SYN_RATES.contains(&rate.per_second()) {
+        let (low, high) = (SYN_RATES.start(), SYN_RATES.end());
+        return value.problem_none(format!("is out of range: {low}/s to {high}/s"));
+    }
+    Some(rate)
+}
+
 fn rate(value: &Value<'_>) -> Option<Rate> {
     let text = value.text("a rate, such as `100/min` or `10/s`")?;
     text.parse().map_err(|error| value.problem(error)).ok()
@@ -74,3 +87,5 @@ pub(super) const PROXY: Schema = Schema {
     keys: &["accept", "from", "required"],
     later: &[],
 };
+
+const SYN_RATES: RangeInclusive<u32> = 8..=10_000_000;

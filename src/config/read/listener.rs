@@ -6,8 +6,9 @@ use crate::config::fields::{Fields, Schema, Value};
 use crate::config::listener::{
     Alpn, ErrorFormat, Forwarded, HEADERS_MAX, ListenerConfig, ListenerLimits, Protocol,
 };
+use crate::config::xdp::PacketForward;
 
-use super::admission::{PROXY, admission, flows};
+use super::admission::{PROXY, admission, flows, syn_rate};
 use super::text::{cidr, listen_address};
 use super::{Named, TIMES};
 
@@ -53,9 +54,11 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     if let Some(limits_read) = &limits_read {
         listener.limits = limits(limits_read);
         listener.flows = flows(limits_read);
+        listener.syn_rate = syn_rate(limits_read);
     }
     listener.admission = admission(&fields, limits_read.as_ref());
     refuse_useless(listener.protocol, &fields, limits_read.as_ref());
+    listener.forward = forward(listener.protocol, &fields, limits_read.as_ref());
     listener
 }
 
@@ -100,6 +103,34 @@ fn refuse_useless(protocol: Protocol, fields: &Fields<'_>, limits: Option<&Field
     if let Some(limits) = limits {
         refuse(limits, "limits.", bounds);
     }
+}
+
+/// How packets are forwarded. No shard looks at them: what a shard would do has no effect.
+fn forward(
+    protocol: Protocol,
+    fields: &Fields<'_>,
+    limits: Option<&Fields<'_>>,
+) -> Option<PacketForward> {
+    let value = fields.value("forward")?;
+    let forward = value.word(&PacketForward::WORDS, &[])?;
+    if !matches!(protocol, Protocol::Tcp | Protocol::Udp) {
+        let name = protocol.name();
+        return value.problem_none(format!(
+            "is for `protocol = \"tcp\"` or `\"udp\"`: what `{name}` says in its packets nobody reads"
+        ));
+    }
+    let name = forward.name();
+    for key in ["allow", "deny", "proxy_protocol"] {
+        if let Some(value) = fields.value(key) {
+            value.complain(format!("{key} has no effect with forward `{name}`"));
+        }
+    }
+    for key in FORWARD_USELESS {
+        if let Some(value) = limits.and_then(|limits| limits.value(key)) {
+            value.complain(format!("limits.{key} has no effect with forward `{name}`"));
+        }
+    }
+    Some(forward)
 }
 
 fn addresses(value: &Value<'_>) -> Vec<SocketAddr> {
@@ -151,6 +182,7 @@ const LISTENER: Schema = Schema {
     keys: &[
         "address",
         "protocol",
+        "forward",
         "alpn",
         "tls",
         "trusted_proxies",
@@ -180,6 +212,7 @@ const LIMITS: Schema = Schema {
         "connections_per_ip",
         "new_connections",
         "new_connections_per_ip",
+        "syn_rate",
         "flows",
         "replies",
     ],
@@ -191,7 +224,8 @@ const TCP_USELESS: [&str; 8] =
     ["body_timeout", "write_timeout", "idle", "headers", "body", "h2_streams", "flows", "replies"];
 
 /// Limits of connections, which a flow isn't, and of requests.
-const UDP_USELESS: [&str; 11] = [
+const UDP_USELESS: [&str; 12] = [
+    "syn_rate",
     "h2_streams",
     "header_timeout",
     "body_timeout",
@@ -203,6 +237,18 @@ const UDP_USELESS: [&str; 11] = [
     "connections_per_ip",
     "new_connections",
     "new_connections_per_ip",
+];
+
+/// Limits that shards keep, besides those that L4 hasn't.
+const FORWARD_USELESS: [&str; 8] = [
+    "header_timeout",
+    "min_rate",
+    "connections",
+    "connections_per_ip",
+    "new_connections",
+    "new_connections_per_ip",
+    "flows",
+    "replies",
 ];
 
 const ADDRESSES_MAX: usize = 64;

@@ -19,6 +19,7 @@ mod template;
 mod text;
 mod tls;
 mod upstream;
+mod xdp;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -39,12 +40,14 @@ pub(in crate::config) struct Places {
     pub(in crate::config) routes: Vec<Place>,
     pub(in crate::config) upstreams: Vec<Place>,
     pub(in crate::config) filters: Vec<Place>,
+    pub(in crate::config) xdp: Option<Place>,
 }
 
 /// The schema of every table, for the documentation's test.
 pub(in crate::config) fn schemas() -> Vec<&'static Schema> {
     let mut schemas = vec![&ROOT];
     schemas.extend(runtime::SCHEMAS);
+    schemas.extend(xdp::SCHEMAS);
     schemas.extend(admin::SCHEMAS);
     schemas.extend(log::SCHEMAS);
     schemas.extend(listener::SCHEMAS);
@@ -75,11 +78,13 @@ pub(in crate::config) fn root(table: &Table, cpus: &Cpus, problems: &Problems) -
         upstreams: upstreams.iter().map(|upstream| upstream.name).collect(),
         filters: filters.iter().map(|filter| filter.name).collect(),
         protocols: read.iter().map(|listener| listener.protocol).collect(),
+        forwards: read.iter().map(|listener| listener.forward).collect(),
     };
     let routes = routes(&fields);
 
     let config = Config {
         runtime: runtime::read(fields.value("runtime"), cpus),
+        xdp: xdp::read(fields.value("xdp")),
         admin: admin::read(fields.value("admin")),
         log: log::read(fields.value("log")),
         listeners: read,
@@ -97,6 +102,7 @@ pub(in crate::config) fn root(table: &Table, cpus: &Cpus, problems: &Problems) -
         routes: routes.iter().map(Value::place).collect(),
         upstreams: upstreams.iter().map(|upstream| upstream.place).collect(),
         filters: filters.iter().map(|filter| filter.place).collect(),
+        xdp: fields.value("xdp").map(|value| value.place()),
     };
     (config, places)
 }
@@ -164,9 +170,10 @@ fn routes<'t>(fields: &Fields<'t>) -> Vec<Value<'t>> {
 const ROOT: Schema = Schema {
     path: "",
     keys: &[
-        "version", "include", "runtime", "admin", "log", "listener", "route", "upstream", "filter",
+        "version", "include", "runtime", "xdp", "admin", "log", "listener", "route", "upstream",
+        "filter",
     ],
-    later: &["xdp", "tracing", "acme", "cache", "cluster"],
+    later: &["tracing", "acme", "cache", "cluster"],
 };
 
 const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-`, `_` or `.`";

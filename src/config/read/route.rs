@@ -9,6 +9,7 @@ use crate::config::route::{
     Action, HeaderEdits, Layer, Retry, RetryCause, RetryOn, RouteConfig, RouteMatch, Timeouts,
 };
 use crate::config::template::{Piece, Template, Variable};
+use crate::config::xdp::PacketForward;
 
 use super::headers::{Way, edits};
 use super::matches::{MATCH, l4_matches, matches};
@@ -26,6 +27,7 @@ pub(super) struct Names<'t> {
     pub(super) filters: Vec<&'t str>,
     /// Of the listeners.
     pub(super) protocols: Vec<Protocol>,
+    pub(super) forwards: Vec<Option<PacketForward>>,
 }
 
 /// The route with this index.
@@ -98,6 +100,14 @@ fn l4_route(
     route.listeners = listeners;
     route.priority = fields.value("priority").and_then(|value| priority(&value)).unwrap_or(0);
     route.timeouts = Timeouts::of_l4(protocol);
+    if let Some(forward) = forwarded(fields, route.listeners.as_deref(), names) {
+        for key in ["timeouts", "retry"] {
+            if let Some(value) = fields.value(key) {
+                value.complain(format!("{key} has no effect with forward `{}`", forward.name()));
+            }
+        }
+        return route;
+    }
     let useless = |fields: &Fields<'_>, table: &str, keys: &[&'static str]| {
         for key in keys {
             if let Some(value) = fields.value(key) {
@@ -117,6 +127,21 @@ fn l4_route(
         route.retry = retry(&fields);
     }
     route
+}
+
+/// How the route's listeners forward packets, if they do.
+fn forwarded(
+    fields: &Fields<'_>,
+    listeners: Option<&[usize]>,
+    names: &Names<'_>,
+) -> Option<PacketForward> {
+    let indices = listeners.unwrap_or_default().iter();
+    let mut forwards = indices.filter_map(|index| names.forwards.get(*index).copied());
+    let first = forwards.next()?;
+    if forwards.any(|other| other.is_some() != first.is_some()) {
+        fields.problem("only some of its listeners have `forward`; give each a route of its own");
+    }
+    first
 }
 
 /// What only makes sense for a route with an upstream.

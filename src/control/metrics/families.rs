@@ -1,5 +1,7 @@
 //! Every metric: name, help, labels, and the number of the view that it shows.
 
+mod packets;
+
 use std::{
     borrow::Cow,
     fmt,
@@ -56,6 +58,7 @@ pub(super) fn encode(it: &Exposition, encoder: DescriptorEncoder<'_>) -> fmt::Re
     requests(&it.view.routes, &mut to)?;
     flows(&it.view.flows, &mut to)?;
     filters(it, &mut to)?;
+    packets::packets(it.view.packets.as_ref(), &mut to)?;
     upstreams(&it.view.upstreams, &mut to)?;
     endpoints(&it.view.upstreams, &mut to)?;
     failures(&it.view.upstreams, &mut to)?;

@@ -29,6 +29,7 @@ impl Node for Note {
                 reloads_failed: 0,
                 last_error: None,
             },
+            packets: None,
             listeners: Vec::new(),
             certificates: Vec::new(),
             h2: Vec::new(),
@@ -73,7 +74,7 @@ fn after(signals: &[Signal]) -> (Vec<Stop>, u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let mut core = Core::new(control, Box::new(node), commands.clone());
+        let mut core = Core::new(control, Box::new(node), commands.clone()).unwrap();
         for signal in signals {
             commands.send(Command::Signal(*signal)).await.unwrap();
         }

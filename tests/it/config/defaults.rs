@@ -1,11 +1,13 @@
 //! Every default, in one place: who changes one changes this file and docs/CONFIG.md.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::base::units::ByteRate;
 use ringway::config::{
-    AccessFormat, Action, Alpn, BalancePolicy, Buffers, ErrorFormat, FilterKind, Forwarded,
+    AccessFormat, Action, Alpn, BalancePolicy, Buffers, Crash, ErrorFormat, FilterKind, Forwarded,
     IdTrust, IoDriver, LogLevel, LogPath, PathPattern, Probe, RetryCause, Share, UpstreamProtocol,
+    XdpMode,
 };
 
 use super::{LEAST, read};
@@ -26,6 +28,7 @@ fn of_the_process() {
     assert_eq!(runtime.max_connections, 200_000);
     assert_eq!(runtime.user, None);
     assert_eq!(runtime.drain_timeout, seconds(60));
+    assert_eq!(config.xdp, None);
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.admin.dashboard, None);
     assert_eq!(config.log.access, None);
@@ -33,6 +36,21 @@ fn of_the_process() {
     assert_eq!(config.log.error.level, LogLevel::Info);
     assert!(config.filters.is_empty());
     assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn of_the_fast_path() {
+    let text = format!("{LEAST}[xdp]\nmode = 'auto'\ninterface = 'eth0'");
+    let xdp = read(&text).unwrap().xdp.unwrap();
+    assert_eq!(xdp.mode, XdpMode::Auto);
+    assert_eq!(xdp.crash, Crash::Detach);
+    assert_eq!(xdp.pins, PathBuf::from("/sys/fs/bpf/ringway-eth0"));
+    assert_eq!(xdp.flows, 1_000_000);
+    assert_eq!(xdp.nat_ports, 1024..=32_767);
+    assert!(xdp.sources.is_empty());
+    for off in ["[xdp]", "[xdp]\nmode = 'off'\ninterface = 'eth0'"] {
+        assert_eq!(read(&format!("{LEAST}{off}")).unwrap().xdp, None);
+    }
 }
 
 #[test]
@@ -48,6 +66,8 @@ fn of_an_access_log() {
 fn of_a_listener() {
     let listener = read(LEAST).unwrap().listeners.remove(0);
     assert_eq!(listener.name, "web");
+    assert_eq!(listener.forward, None);
+    assert_eq!(listener.syn_rate, None);
     assert_eq!(listener.alpn, [Alpn::Http11]);
     assert!(listener.trusted_proxies.is_empty());
     assert_eq!(listener.forwarded, Forwarded::XForwarded);

@@ -100,6 +100,7 @@ fn rows() -> Vec<Row> {
 const BEFORE: &[(&str, &str)] = &[
     ("runtime", "[runtime]\n"),
     ("runtime.buffers", "[runtime.buffers]\n"),
+    ("xdp", "[xdp]\nmode = 'auto'\ninterface = 'eth0'\n"),
     ("log", "[log]\n"),
     ("log.access", "[log.access]\npath = 'stdout'\n"),
     ("log.error", "[log.error]\n"),

@@ -74,6 +74,29 @@ fn more_than_twenty_problems_are_counted() {
 }
 
 #[test]
+fn the_program_has_so_many_rows_and_no_more() {
+    let mut text = format!("{LEAST}[xdp]\nmode = 'auto'\ninterface = 'eth0'\n");
+    for listener in 0..65 {
+        let addresses: Vec<_> = (1..9).map(|port| format!("192.0.2.{listener}:{port}")).collect();
+        text += &format!(
+            "[listener.l{listener}]\naddress = {addresses:?}\nprotocol = 'tcp'\nforward = 'nat'\n\
+             [[route]]\nname = 'r{listener}'\nlistener = 'l{listener}'\nupstream = 'many'\n"
+        );
+    }
+    let many: Vec<_> = (0..16).map(|last| format!("10.1.0.{last}:80")).collect();
+    text += &format!("[upstream.many]\nendpoints = {many:?}\n");
+    let with = "with `forward` or `limits.syn_rate`; the program has room for";
+    assert_eq!(
+        read(&text).unwrap_err(),
+        format!(
+            "t.toml:9:1: xdp: there are 1040 endpoints of listeners {with} 1023\n\
+             t.toml:9:1: xdp: there are 520 addresses of listeners {with} 512\n\
+             t.toml:9:1: xdp: there are 65 listeners and families {with} 64"
+        )
+    );
+}
+
+#[test]
 fn columns_count_characters() {
     let got = read(&format!("{LEAST}match = {{ host = \"\u{fc}\u{fc}.example\", path = 'x' }}"))
         .unwrap_err();

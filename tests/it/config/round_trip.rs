@@ -7,11 +7,12 @@ use std::time::Duration;
 use ringway::base::units::ByteRate;
 use ringway::config::{
     AccessFormat, AccessLog, Action, AdmissionConfig, BalancePolicy, Buffers, CertificateConfig,
-    ClientAuth, ClientAuthMode, Config, EndpointConfig, ErrorFormat, FileName, FilterConfig,
+    ClientAuth, ClientAuthMode, Config, Crash, EndpointConfig, ErrorFormat, FileName, FilterConfig,
     FilterKind, Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver,
-    Layer, ListenerConfig, ListenerTls, LogField, LogLevel, LogPath, LogPiece, PathPattern, Piece,
-    Probe, Protocol, ProxyHeader, ProxyVersions, RetryCause, RetryOn, RouteConfig, RouteMatch,
-    Segment, Share, Template, Timeouts, TlsVersion, UpstreamConfig, UpstreamTls, Variable, render,
+    Layer, ListenerConfig, ListenerTls, LogField, LogLevel, LogPath, LogPiece, PacketForward,
+    PathPattern, Piece, Probe, Protocol, ProxyHeader, ProxyVersions, RetryCause, RetryOn,
+    RouteConfig, RouteMatch, Segment, Share, Template, Timeouts, TlsVersion, UpstreamConfig,
+    UpstreamTls, Variable, XdpConfig, XdpMode, render,
 };
 
 use super::random::Random;
@@ -63,7 +64,53 @@ pub(super) fn random_config(random: &mut Random) -> Config {
     config.filters = filters;
     config.routes = routes;
     add_l4(random, &mut config);
+    if random.one_in(2) {
+        add_xdp(random, &mut config);
+    }
     config
+}
+
+/// A fast path with a listener for each way of forwarding, and a rate of SYNs for one that listens.
+fn add_xdp(random: &mut Random, config: &mut Config) {
+    let mode = random.pick(&[XdpMode::Auto, XdpMode::Native, XdpMode::Generic]);
+    let mut xdp = XdpConfig::new("eth\"0".to_owned(), mode);
+    if random.one_in(2) {
+        xdp.crash = Crash::Keep;
+        xdp.pins = PathBuf::from("/sys/fs/bpf/ring way");
+    }
+    xdp.flows = random.between(1_024, 64_000_000);
+    xdp.nat_ports = 1..=u16::try_from(random.between(1, 65_535)).unwrap();
+    if random.one_in(2) {
+        xdp.sources = vec!["2001:db8::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
+    }
+    config.xdp = Some(xdp);
+    config.upstreams.iter_mut().for_each(|upstream| upstream.transparent = false);
+    config.listeners[0].addresses = vec!["192.0.2.7:7".parse().unwrap()];
+    config.listeners[0].syn_rate = Some("20000/2s".parse().unwrap());
+    let own = vec![EndpointConfig { weight: 256, ..endpoint("10.1.1.1:99") }];
+    config.upstreams.push(UpstreamConfig::new("reals".to_owned(), own));
+    let forwards = [PacketForward::Dsr, PacketForward::Nat, PacketForward::Ipip];
+    for (index, forward) in forwards.into_iter().enumerate() {
+        let address = format!("192.0.2.{index}:99").parse().unwrap();
+        let mut listener = ListenerConfig::new(forward.name().to_owned(), vec![address]);
+        listener.protocol = random.pick(&[Protocol::Tcp, Protocol::Udp]);
+        listener.forward = Some(forward);
+        if listener.protocol == Protocol::Tcp {
+            listener.syn_rate = random.one_in(2).then(|| "8/s".parse().unwrap());
+        }
+        let upstream = config.upstreams.len() - 1;
+        let name = format!("{}-route", listener.name);
+        let mut route = RouteConfig::new(name, RouteMatch::default(), Action::Upstream(upstream));
+        route.layer = Layer::L4;
+        route.listeners = Some(vec![config.listeners.len()]);
+        route.timeouts = Timeouts::of_l4(listener.protocol);
+        config.listeners.push(listener);
+        config.routes.push(route);
+    }
+}
+
+fn endpoint(address: &str) -> EndpointConfig {
+    EndpointConfig::new(address.parse().unwrap())
 }
 
 /// One listener of each L4 protocol, with a route of its own to an upstream of its own.
