@@ -4,17 +4,21 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
 use ringway::{config, runtime};
 use serde::Serialize;
 
-use crate::cli::{Error, doctor::facts::Facts};
+use crate::cli::{
+    Error,
+    doctor::{facts::Facts, packets::PacketFacts},
+};
 
 mod checks;
 mod facts;
+mod packets;
 
 #[derive(Debug, Args)]
 #[command(
@@ -95,8 +99,9 @@ struct Needs {
 
 /// Prints the findings.
 pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<(), Error> {
-    let runtime = match &args.config {
-        Some(path) => config::load(path)?.runtime,
+    let config = args.config.as_ref().map(|path| config::load(path)).transpose()?;
+    let runtime = match &config {
+        Some(config) => config.runtime.clone(),
         None => config::RuntimeConfig::new(config::Cpus::of_this_process().physical()),
     };
     let needs = Needs {
@@ -105,8 +110,13 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<(), Erro
         shards: runtime.shards.len(),
         pin: runtime.pin,
     };
-    let facts = Facts::gather(std::path::Path::new("/"), runtime::probe());
-    let findings = checks::check(&facts, &needs);
+    let root = Path::new("/");
+    let mut findings = checks::check(&Facts::gather(root, runtime::probe()), &needs);
+    if let Some(config) = &config
+        && let Some(xdp) = &config.xdp
+    {
+        findings.extend(packets::check(&PacketFacts::gather(root, xdp), xdp, config));
+    }
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &findings).map_err(io::Error::from)?;
         writeln!(out)?;

@@ -144,7 +144,7 @@ fn findings_are_printed_with_what_to_do() {
 
 #[test]
 fn this_machine_can_be_examined() {
-    let facts = Facts::gather(std::path::Path::new("/"), runtime::probe());
+    let facts = Facts::gather(Path::new("/"), runtime::probe());
     let findings = checks::check(&facts, &needs());
     assert!(findings.len() >= 8, "{findings:#?}");
     let json = serde_json::to_value(&findings).unwrap();
