@@ -90,13 +90,13 @@ mod tests {
     fn a_wrong_file_gives_every_problem() {
         let told = check_text(
             "wrong",
-            "version = 1\n[listener.web]\nadress = '127.0.0.1:80'\nredirect_https = true\n",
+            "version = 1\n[listener.web]\nadress = '127.0.0.1:80'\nalpn = 'h3'\n",
         )
         .unwrap_err();
         assert_eq!(
             told,
             "ringway-check-wrong-PID.toml:3:1: listener `web`: `adress` isn't a key; did you mean `address`?
-ringway-check-wrong-PID.toml:4:1: listener `web`: `redirect_https` is not supported yet"
+ringway-check-wrong-PID.toml:4:8: listener `web`: alpn `h3` is not supported yet"
         );
     }
 }

@@ -124,11 +124,12 @@ fn shards(status: &Status, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn listeners(status: &Status, out: &mut impl Write) -> io::Result<()> {
-    let mut table = Table::new(&["LISTENER", "OPEN", "ACCEPTED", "REFUSED", "ADDRESS"]);
+    let mut table = Table::new(&["LISTENER", "PROTOCOL", "OPEN", "ACCEPTED", "REFUSED", "ADDRESS"]);
     for listener in &status.listeners {
         let addresses: Vec<String> = listener.addresses.iter().map(ToString::to_string).collect();
         table.row([
             listener.name.clone(),
+            [std::slice::from_ref(&listener.protocol), &*listener.alpn].concat().join(" "),
             count(listener.open),
             count(listener.accepted),
             count(listener.refused),
@@ -181,7 +182,9 @@ fn flows(status: &Status, out: &mut impl Write) -> io::Result<()> {
 
 fn write_upstream(upstream: &UpstreamStatus, out: &mut impl Write) -> io::Result<()> {
     let UpstreamStatus { name, policy, available, endpoints, retries, .. } = upstream;
-    write!(out, "\nupstream {name}: {policy}, {available} of {} available", endpoints.len())?;
+    let protocol = upstream.protocol.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+    let all = endpoints.len();
+    write!(out, "\nupstream {name}: {protocol}{policy}, {available} of {all} available")?;
     if let Some(ratio) = upstream.reuse_ratio {
         write!(out, ", {} of requests on a kept connection", percent(ratio, 2))?;
     }
@@ -212,9 +215,10 @@ fn endpoint_row(endpoint: &EndpointStatus) -> [String; 9] {
     let backup = if endpoint.backup { " (backup)" } else { "" };
     let weight =
         if endpoint.weight == 1 { String::new() } else { format!(" x{}", endpoint.weight) };
+    let spoken = endpoint.spoken.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
     let reason = if endpoint.reason.is_empty() { "-" } else { &endpoint.reason };
     [
-        format!("{}{weight}{backup}", endpoint.address),
+        format!("{}{weight}{backup}{spoken}", endpoint.address),
         endpoint.state.name().to_owned(),
         count(endpoint.in_flight),
         count(endpoint.connections),

@@ -155,7 +155,14 @@ impl Check<'_> {
                     format!("upstream {name} is `transparent`, which only routes of connections can be: requests of many clients share one"),
                 );
             }
-            let is_h2 = upstream.protocol == UpstreamProtocol::H2;
+            if route.layer == Layer::L4 && upstream.protocol == UpstreamProtocol::Auto {
+                let name = quoted(&upstream.name);
+                self.route_problem(
+                    index,
+                    format!("protocol `auto` of upstream {name} is for requests; connections are relayed as they are"),
+                );
+            }
+            let is_h2 = upstream.protocol != UpstreamProtocol::Http11;
             if route.layer == Layer::Http && is_h2 && upstream.proxy_protocol.is_some() {
                 let name = quoted(&upstream.name);
                 self.route_problem(

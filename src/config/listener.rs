@@ -47,6 +47,9 @@ pub struct ListenerConfig {
     pub error_format: ErrorFormat,
     /// Whether CONNECT is let through to routes. Default: false, it gets 405.
     pub connect: bool,
+    /// The port of HTTPS to which every request that came in the clear is sent (308), none: requests
+    /// are answered. Default: none; `true` in the file is 443.
+    pub redirect_https: Option<u16>,
     /// What one client may cost.
     pub limits: ListenerLimits,
 }
@@ -123,6 +126,9 @@ pub enum ErrorFormat {
     Json,
 }
 
+/// The port of HTTPS.
+pub const HTTPS_PORT: u16 = 443;
+
 /// The largest `limits.headers` in bytes: what the codec takes.
 pub const HEADERS_MAX: u32 = 64 * 1024;
 
@@ -143,6 +149,7 @@ impl ListenerConfig {
             forwarded: Forwarded::XForwarded,
             error_format: ErrorFormat::Auto,
             connect: false,
+            redirect_https: None,
             limits: ListenerLimits::default(),
         }
     }

@@ -42,7 +42,7 @@ pub use cpus::Cpus;
 pub use fields::Schema;
 pub use filter::{FilterConfig, FilterKind, IdTrust};
 pub use listener::{
-    Alpn, ErrorFormat, Forwarded, HEADERS_MAX, ListenerConfig, ListenerLimits, Protocol,
+    Alpn, ErrorFormat, Forwarded, HEADERS_MAX, HTTPS_PORT, ListenerConfig, ListenerLimits, Protocol,
 };
 pub use load::{load, parse, parse_on};
 pub use log::{AccessLog, ErrorLog, LogConfig, LogLevel, LogPath};

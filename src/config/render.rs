@@ -14,7 +14,7 @@ use crate::base::units::{ByteSize, Rate, format_duration};
 use super::admission::{AdmissionConfig, ProxyVersion, ProxyVersions};
 use super::cpus::format_list;
 use super::filter::{FilterConfig, FilterKind, IdTrust};
-use super::listener::{ErrorFormat, Forwarded, ListenerConfig, Protocol};
+use super::listener::{ErrorFormat, Forwarded, HTTPS_PORT, ListenerConfig, Protocol};
 use super::log::{LogConfig, LogLevel, LogPath};
 use super::route::{Action, HeaderEdits, Layer, RetryCause, RouteConfig, RouteMatch};
 use super::runtime::{AcceptBalance, IoDriver, RuntimeConfig};
@@ -153,6 +153,13 @@ fn listener(out: &mut Out, listener: &ListenerConfig) {
         out.set("forwarded", word(&Forwarded::WORDS, listener.forwarded));
         out.set("error_format", word(&ErrorFormat::WORDS, listener.error_format));
         out.set("connect", listener.connect);
+    }
+    if listener.protocol == Protocol::Http {
+        match listener.redirect_https {
+            None => out.set("redirect_https", false),
+            Some(HTTPS_PORT) => out.set("redirect_https", true),
+            Some(port) => out.set("redirect_https", port),
+        }
     }
     admission(out, &listener.admission);
     if let Some(tls) = &listener.tls {

@@ -36,11 +36,23 @@ pub enum Variable {
     ClientIp,
     /// `${request_id}`: the request's id.
     RequestId,
+    /// `${tls.version}`: `1.2` or `1.3`; empty in the clear, as all that follow.
+    TlsVersion,
+    /// `${tls.cipher}`: the cipher suite, as IANA writes it.
+    TlsCipher,
+    /// `${tls.sni}`: the server name that the client asked for, if it did.
+    TlsSni,
+    /// `${tls.alpn}`: the protocol that was chosen by ALPN, if one was.
+    TlsAlpn,
+    /// `${tls.resumed}`: `true` if an earlier session was continued, else `false`.
+    TlsResumed,
+    /// `${tls.client_subject}`: the subject of the client's verified certificate, if it showed one.
+    TlsClientSubject,
 }
 
 impl Variable {
     /// The names in the file.
-    pub(super) const WORDS: [(&str, Self); 7] = [
+    pub(super) const WORDS: [(&str, Self); 13] = [
         ("scheme", Self::Scheme),
         ("host", Self::Host),
         ("path", Self::Path),
@@ -48,6 +60,12 @@ impl Variable {
         ("query", Self::Query),
         ("client_ip", Self::ClientIp),
         ("request_id", Self::RequestId),
+        ("tls.version", Self::TlsVersion),
+        ("tls.cipher", Self::TlsCipher),
+        ("tls.sni", Self::TlsSni),
+        ("tls.alpn", Self::TlsAlpn),
+        ("tls.resumed", Self::TlsResumed),
+        ("tls.client_subject", Self::TlsClientSubject),
     ];
 
     /// Its name between `${` and `}`.

@@ -44,6 +44,8 @@ pub enum UpstreamProtocol {
     Http11,
     /// HTTP/2 from the first byte, with prior knowledge: many requests on a connection.
     H2,
+    /// What an endpoint chooses by ALPN, HTTP/2 if it can. Only with TLS.
+    Auto,
 }
 
 /// How an endpoint is chosen.
@@ -263,7 +265,14 @@ impl HealthConfig {
 
 impl UpstreamProtocol {
     /// The words in the file.
-    pub(super) const WORDS: [(&str, Self); 2] = [("http/1.1", Self::Http11), ("h2", Self::H2)];
+    pub(super) const WORDS: [(&str, Self); 3] =
+        [("http/1.1", Self::Http11), ("h2", Self::H2), ("auto", Self::Auto)];
+
+    /// The word in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
+    }
 }
 
 impl Share {

@@ -144,6 +144,12 @@ pub struct ShardStatus {
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
+    /// `http`, `https`, `tcp`, `tls` or `udp`.
+    #[serde(default)]
+    pub protocol: String,
+    /// The versions of HTTP that are spoken, the preferred first.
+    #[serde(default)]
+    pub alpn: Vec<String>,
     /// As bound.
     pub addresses: Vec<SocketAddr>,
     /// Client connections open.
@@ -250,6 +256,9 @@ pub struct FlowStatus {
 pub struct UpstreamStatus {
     /// Its name.
     pub name: String,
+    /// `http/1.1`, `h2` or `auto`; absent where connections are relayed as they are.
+    #[serde(default)]
+    pub protocol: Option<String>,
     /// `round_robin`, `least_request`.
     pub policy: String,
     /// Endpoints that may get requests.
@@ -269,6 +278,9 @@ pub struct UpstreamStatus {
 pub struct EndpointStatus {
     /// Where it listens.
     pub address: SocketAddr,
+    /// With protocol `auto`, what it chose: `http/1.1` or `h2`; absent before its first connection.
+    #[serde(default)]
+    pub spoken: Option<String>,
     /// Whether requests may go there, and if not, why not.
     pub state: EndpointState,
     /// What the health probe saw when its verdict last changed; empty without a probe.
@@ -398,6 +410,8 @@ fn listeners(view: &View) -> Vec<ListenerStatus> {
         .iter()
         .map(|listener| ListenerStatus {
             name: listener.name.clone(),
+            protocol: listener.protocol.to_owned(),
+            alpn: listener.alpn.iter().map(ToString::to_string).collect(),
             addresses: listener.addresses.clone(),
             open: listener.open,
             accepted: listener.accepted,
@@ -433,6 +447,7 @@ fn route(route: &RouteView) -> RouteStatus {
 fn upstream(upstream: &UpstreamView) -> UpstreamStatus {
     UpstreamStatus {
         name: upstream.name.clone(),
+        protocol: upstream.protocol.map(str::to_owned),
         policy: upstream.policy.clone(),
         available: upstream.available(),
         reuse_ratio: upstream.totals().reuse_ratio(),
@@ -452,6 +467,7 @@ fn endpoint(endpoint: &EndpointView) -> EndpointStatus {
     let totals = &endpoint.totals;
     EndpointStatus {
         address: endpoint.address,
+        spoken: endpoint.spoken.map(str::to_owned),
         state,
         reason: endpoint.probe.as_ref().map(|probe| probe.reason.clone()).unwrap_or_default(),
         weight: endpoint.weight,

@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use tokio::time::Instant;
 
 use crate::{
+    config::UpstreamProtocol,
     control::{
         node::{Probed, Verdict},
         view::{EndpointTotals, EndpointView, UpstreamView},
@@ -20,6 +21,7 @@ pub fn view(upstream: &Upstream) -> UpstreamView {
         let totals = endpoint.totals();
         EndpointView {
             address: endpoint.address,
+            spoken: endpoint.spoken().map(UpstreamProtocol::name),
             weight: terms.weight,
             backup: terms.backup,
             probe: None,

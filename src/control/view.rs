@@ -79,6 +79,10 @@ pub struct ConfigView {
 pub struct ListenerView {
     /// Its name.
     pub name: String,
+    /// `http`, `https`, `tcp`, `tls` or `udp`.
+    pub protocol: &'static str,
+    /// The versions of HTTP that are spoken, the preferred first.
+    pub alpn: Vec<&'static str>,
     /// As bound: a configured port 0 shows the port the kernel gave.
     pub addresses: Vec<SocketAddr>,
     /// Connections accepted.
@@ -242,6 +246,8 @@ pub struct FlowView {
 pub struct UpstreamView {
     /// Its name.
     pub name: String,
+    /// `http/1.1`, `h2` or `auto`; `None` where connections are relayed as they are.
+    pub protocol: Option<&'static str>,
     /// `round_robin`, `least_request`.
     pub policy: String,
     /// Attempts after the first.
@@ -275,6 +281,8 @@ impl UpstreamView {
 pub struct EndpointView {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it chose to speak; `None` where it has no choice, and before its first connection.
+    pub spoken: Option<&'static str>,
     /// Its share.
     pub weight: u32,
     /// Used only while no other is available.

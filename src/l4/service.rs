@@ -151,6 +151,7 @@ impl Service {
             request_id: None,
             referer: None,
             user_agent: None,
+            tls: None,
             error: error.map(Error::code),
         };
         self.shard.log(&record, format, *sample);

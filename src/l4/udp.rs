@@ -422,6 +422,7 @@ impl Table {
             request_id: None,
             referer: None,
             user_agent: None,
+            tls: None,
             error: match why {
                 Ending::Evicted => Some("evicted"),
                 _ if !has_reply => Some("no_reply"),

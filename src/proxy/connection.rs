@@ -47,6 +47,8 @@ pub struct ListenerRules {
     /// The field in which error pages carry the request's id, when its filter hasn't named one.
     pub(super) id_field: Option<Box<str>>,
     pub(super) connect: bool,
+    /// The port of HTTPS that requests in the clear are sent to.
+    pub(super) redirect_https: Option<u16>,
     pub(super) head_limits: HeadLimits,
     pub(super) header_timeout: Duration,
     pub(super) body_timeout: Duration,
@@ -81,6 +83,7 @@ impl ListenerRules {
             error_format: config.error_format,
             id_field: None,
             connect: config.connect,
+            redirect_https: config.redirect_https,
             head_limits: HeadLimits { bytes: limits.headers as usize, ..HeadLimits::default() },
             header_timeout: limits.header_timeout,
             body_timeout: limits.body_timeout,

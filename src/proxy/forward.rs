@@ -349,15 +349,22 @@ impl Handler for Attempts<'_> {
         forward.prepare(req)?;
         let protocol = forward.pool.upstream().config.protocol;
         let mut outgoing = Sending::new(req, protocol);
+        // The endpoint that has just said that it speaks the other version.
+        let mut same = None;
         forward.pool.budget().deposit(runtime::now());
         let key = hash_key::of(req, &forward.pool);
         let mut tried = Tried::new();
         let mut is_freshened = false;
         loop {
-            let Ok(index) = forward.pool.pick(&mut tried, key) else {
+            let is_second_look = same.is_some();
+            let picked = same.take().map_or_else(|| forward.pool.pick(&mut tried, key), Ok);
+            let Ok(index) = picked else {
                 let upstream = forward.pool.upstream().config.name.clone();
                 return Err(Error::NoEndpoint { upstream });
             };
+            if protocol == UpstreamProtocol::Auto {
+                outgoing.suit(req, forward.pool.protocol(index));
+            }
             let attempted = match &mut outgoing {
                 Sending::H1(outgoing) => forward.attempt(req, outgoing, index).await,
                 Sending::H2(outgoing) => {
@@ -371,6 +378,10 @@ impl Handler for Attempts<'_> {
                     if cause.is_none() || !forward.may_retry(req, is_repeatable, cause, false) {
                         return Ok(response);
                     }
+                }
+                Err(failure) if failure.is_other_protocol() && !is_second_look => {
+                    same = Some(index);
+                    continue;
                 }
                 Err(failure) => {
                     // A kept-alive connection that the endpoint closed while the request was on
@@ -413,8 +424,24 @@ impl Sending {
     fn new(req: &mut Request, protocol: UpstreamProtocol) -> Self {
         match protocol {
             UpstreamProtocol::Http11 => Self::H1(Outgoing::new(req)),
-            UpstreamProtocol::H2 => Self::H2(forward_h2::Outgoing::new(req)),
+            // Which costs least if it is to be the other.
+            UpstreamProtocol::H2 | UpstreamProtocol::Auto => {
+                Self::H2(forward_h2::Outgoing::new(req))
+            }
         }
+    }
+
+    /// Makes it what `protocol` wants, if it is something else and still here whole.
+    fn suit(&mut self, req: &mut Request, protocol: UpstreamProtocol) {
+        let is_h2 = matches!(self, Self::H2(_));
+        if is_h2 == (protocol == UpstreamProtocol::H2) || !self.is_repeatable() {
+            return;
+        }
+        req.body = match self {
+            Self::H1(outgoing) => outgoing.take_body(),
+            Self::H2(outgoing) => outgoing.take_body(),
+        };
+        *self = Self::new(req, protocol);
     }
 
     fn is_repeatable(&self) -> bool {
@@ -463,6 +490,11 @@ impl Failure {
         // A full queue is the upstream's, not the endpoint's: another attempt would only add to it.
         let cause = (!error.is_overload()).then_some(RetryCause::ConnectFailure);
         Self { error: Error::Connect(error), cause, is_unsent: true, is_stale: false }
+    }
+
+    /// Whether the endpoint is to be asked in the other version of HTTP.
+    fn is_other_protocol(&self) -> bool {
+        matches!(self.error, Error::Connect(ConnectError::OtherProtocol(_)))
     }
 
     pub(super) fn final_(error: Error) -> Self {

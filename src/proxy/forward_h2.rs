@@ -66,6 +66,15 @@ impl Outgoing {
         Self { framing, whole, body, is_streamed: false }
     }
 
+    /// The request's body back, of which nothing was sent.
+    pub(super) fn take_body(&mut self) -> Body {
+        match (self.whole.take(), self.body.take()) {
+            (Some(whole), _) => Kind::Whole(whole).into(),
+            (None, Some(body)) => body,
+            (None, None) => Body::empty(),
+        }
+    }
+
     /// Whether it can be sent once more.
     pub(super) fn is_repeatable(&self) -> bool {
         !self.is_streamed

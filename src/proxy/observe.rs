@@ -4,9 +4,10 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration, time::Instant};
 
 use super::{error::Error, request::Request, shard::Shard, snapshot::Snapshot};
 use crate::{
-    base::access::{AccessFormat, AccessRecord},
+    base::access::{AccessFormat, AccessRecord, TlsFacts},
     protocol::http::Name,
     runtime,
+    transport::tls::Handshaken,
 };
 
 /// Is told of every exchange when it is over.
@@ -163,9 +164,22 @@ impl Record {
             request_id: Some(id.as_bytes()),
             referer: request.headers.get_known(Name::Referer),
             user_agent: request.headers.get_known(Name::UserAgent),
+            tls: request.tls().map(facts),
             error: summary.failure,
         };
         access.log(&record, format);
+    }
+}
+
+/// What of a handshake is logged.
+fn facts(handshaken: &Handshaken) -> TlsFacts<'_> {
+    TlsFacts {
+        version: handshaken.version.as_str(),
+        cipher: handshaken.cipher,
+        sni: handshaken.server_name.as_deref(),
+        alpn: handshaken.alpn.as_deref(),
+        is_resumed: handshaken.is_resumed,
+        client_subject: handshaken.client.as_ref().map(|client| &*client.subject),
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Outgoing {
     /// The head, and the body when it is here whole. Empty while it is being sent, and after it
     /// was lost in a failed send.
     bytes: Vec<u8>,
+    head_bytes: usize,
     /// The body that is to be streamed behind it.
     body: Option<Body>,
     framing: Framing,
@@ -46,6 +47,7 @@ impl Outgoing {
         };
         let mut bytes = recycle::take_bytes();
         h1::encode_request(req.head(), framing, &mut bytes);
+        let head_bytes = bytes.len();
         let is_whole = match &body.kind {
             Kind::Whole(chunk) if chunk.len() <= JOINED_MAX => {
                 bytes.extend_from_slice(chunk);
@@ -55,7 +57,20 @@ impl Outgoing {
             _ => false,
         };
         let body = (!is_whole).then(|| body.take());
-        Self { bytes, body, framing, is_streamed: false, is_given_up: false }
+        Self { bytes, head_bytes, body, framing, is_streamed: false, is_given_up: false }
+    }
+
+    /// The request's body back, of which nothing was sent.
+    pub(super) fn take_body(&mut self) -> Body {
+        match self.body.take() {
+            Some(body) => body,
+            None if self.framing == Framing::None => Body::empty(),
+            None => {
+                let mut whole = recycle::take_bytes();
+                whole.extend_from_slice(self.bytes.get(self.head_bytes..).unwrap_or_default());
+                Kind::Whole(whole.into()).into()
+            }
+        }
     }
 
     /// Whether it can be sent once more.

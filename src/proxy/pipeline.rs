@@ -6,13 +6,14 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
+    client::Scheme,
     deadline,
     error::Error,
     filters::{BuiltIn, Edits, HeaderFilter, RateLimit, RequestIdFilter},
     forward::{Forward, ForwardOptions},
     handler::{Filter, Handler},
     request::Request,
-    respond::{Redirect, Respond},
+    respond::{self, Redirect, Respond},
     response::Response,
     router::Router,
     shard::Shard,
@@ -92,6 +93,11 @@ impl Pipeline {
 
 impl Handler for Pipeline {
     async fn handle(&self, req: &mut Request) -> Result<Response, Error> {
+        if let Some(port) = req.listener().redirect_https
+            && req.scheme() == Scheme::Http
+        {
+            return respond::to_https(req, port);
+        }
         let route = self.route(req)?;
         match &route.action {
             // Every layer between costs each request its part: a route that only forwards has none.

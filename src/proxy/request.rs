@@ -18,7 +18,10 @@ use super::{
     recycle::Pooled,
     response::Response,
 };
-use crate::protocol::{h1, http::RequestHead};
+use crate::{
+    protocol::{h1, http::RequestHead},
+    transport::tls::Handshaken,
+};
 
 /// A request: its head (`req.headers`, `req.path()`, through deref), its body, and who sent it.
 #[derive(Debug)]
@@ -157,6 +160,12 @@ impl Request {
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.arrival.scheme
+    }
+
+    /// What TLS has agreed on with the client; none in the clear.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Handshaken> {
+        self.arrival.downstream.connection().stream.handshaken()
     }
 
     /// The request's id.

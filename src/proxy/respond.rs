@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::{
     error::Error, filters, handler::Handler, recycle, request::Request, response::Response,
 };
-use crate::{config::Template, protocol::http::Status};
+use crate::{
+    config::{HTTPS_PORT, Template},
+    protocol::http::{Name, Status},
+};
 
 /// Answers every request with the same response.
 #[derive(Debug, Clone)]
@@ -39,6 +42,27 @@ impl Handler for Respond {
         res.body = self.body.clone().into();
         Ok(res)
     }
+}
+
+/// Sends the client to the same place by HTTPS at `port`: a listener's `redirect_https`. 308 keeps
+/// method and body (RFC 9110 §15.4.9).
+pub(super) fn to_https(req: &Request, port: u16) -> Result<Response, Error> {
+    let Some(host) = req.host().filter(|host| !host.is_empty()) else {
+        return Err(Error::rejected(Status::BAD_REQUEST, "without Host there is no place to go"));
+    };
+    let mut location = format!("https://{host}");
+    if port != HTTPS_PORT {
+        location.push_str(&format!(":{port}"));
+    }
+    // `OPTIONS *` is about the host itself.
+    location.push_str(if req.path() == "*" { "" } else { req.path() });
+    if let Some(query) = req.query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut res = Response::new(Status::PERMANENT_REDIRECT);
+    res.headers.set_known(Name::Location, &location)?;
+    Ok(res)
 }
 
 /// Sends the client elsewhere.

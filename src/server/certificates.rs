@@ -76,11 +76,12 @@ impl Certificates {
             ready.tls.listeners.push(note(made, &mut problems));
         }
         for upstream in &config.upstreams {
-            let protocols = match upstream.protocol {
-                UpstreamProtocol::Http11 => ["http/1.1"],
-                UpstreamProtocol::H2 => ["h2"],
+            let protocols: &[_] = match upstream.protocol {
+                UpstreamProtocol::Http11 => &["http/1.1"],
+                UpstreamProtocol::H2 => &["h2"],
+                UpstreamProtocol::Auto => &["h2", "http/1.1"],
             };
-            let made = upstream.tls.as_ref().map(|tls| ClientTls::load(tls, &protocols));
+            let made = upstream.tls.as_ref().map(|tls| ClientTls::load(tls, protocols));
             let made = made.map(|made| made.map(Arc::new));
             ready.tls.upstreams.push(note(made, &mut problems));
         }

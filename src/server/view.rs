@@ -77,6 +77,9 @@ fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
     let listeners = &plane.snapshot.config.listeners;
     let own = listeners.iter().filter(|listener| listener.name == stats.name);
     let is_secure = own.clone().any(|listener| listener.tls.is_some());
+    let protocol = own.clone().next().map_or("", |listener| listener.protocol.name());
+    let of_http = own.clone().filter(|listener| !listener.protocol.is_l4());
+    let alpn = of_http.flat_map(|listener| listener.alpn.iter().map(|alpn| alpn.name())).collect();
     let bound = own.clone().flat_map(|listener| {
         listener.bound_addresses().iter().map(|address| (*address, listeners::slot(listener)))
     });
@@ -85,6 +88,8 @@ fn listener(plane: &Plane, stats: &PerShard<ListenerCounters>) -> ListenerView {
     let forwarded = forwarded.flat_map(|listener| listener.addresses.iter().copied());
     ListenerView {
         name: stats.name.clone(),
+        protocol,
+        alpn,
         addresses: bound.chain(forwarded).collect(),
         accepted: sum(|counters| counters.accepted.get()),
         open: sum(|counters| unsigned(counters.open.get())),
@@ -249,20 +254,31 @@ fn flow(plane: &Plane, route: &RouteConfig, stats: &PerShard<FlowCounters>) -> F
 
 fn upstream_views(plane: &Plane) -> Vec<UpstreamView> {
     let each = plane.snapshot.upstreams.iter().zip(&plane.snapshot.upstream_counters);
-    each.map(|(upstream, stats)| {
-        let sum = |read: fn(&UpstreamCounters) -> u64| stats.shards().map(read).sum();
-        let mut first_byte = HistogramSnapshot::default();
-        for counters in stats.shards() {
-            first_byte.merge_live(&counters.first_byte);
-        }
-        UpstreamView {
-            retries: sum(|counters| counters.retries.get()),
-            retry_budget_exhausted: sum(|counters| counters.retries_over_budget.get()),
-            first_byte,
-            ..upstreams::view(upstream)
-        }
+    each.enumerate()
+        .map(|(index, (upstream, stats))| {
+            let sum = |read: fn(&UpstreamCounters) -> u64| stats.shards().map(read).sum();
+            let mut first_byte = HistogramSnapshot::default();
+            for counters in stats.shards() {
+                first_byte.merge_live(&counters.first_byte);
+            }
+            UpstreamView {
+                retries: sum(|counters| counters.retries.get()),
+                retry_budget_exhausted: sum(|counters| counters.retries_over_budget.get()),
+                first_byte,
+                protocol: (!is_relayed(plane, index)).then(|| upstream.config.protocol.name()),
+                ..upstreams::view(upstream)
+            }
+        })
+        .collect()
+}
+
+/// Whether connections are relayed to the upstream `index` as they are.
+fn is_relayed(plane: &Plane, index: usize) -> bool {
+    let mut routes = plane.snapshot.config.routes.iter();
+    routes.any(|route| {
+        let is_used = matches!(route.action, Action::Upstream(used) if used == index);
+        is_used && route.layer == Layer::L4
     })
-    .collect()
 }
 
 fn filters(plane: &Plane) -> Vec<FilterView> {

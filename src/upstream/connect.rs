@@ -5,6 +5,7 @@
 
 use super::endpoint::Security;
 use crate::{
+    config::UpstreamProtocol,
     runtime::{Either, PooledFuture, TcpStream, race, sleep},
     transport::{
         Stream,
@@ -48,6 +49,10 @@ pub enum ConnectError {
     /// The upstream is to be reached by TLS, and nobody has read the files for it.
     #[error("`{0}` is to be reached by TLS, which has not been made ready")]
     NoTls(SocketAddr),
+    /// It has chosen to speak another version of HTTP than the connection was meant for; the next
+    /// one is asked for that.
+    #[error("`{0}` chose another version of HTTP than before")]
+    OtherProtocol(SocketAddr),
     /// All local ports towards this endpoint are in use (EADDRNOTAVAIL).
     #[error(
         "no local port is left for connections to `{0}`: widen net.ipv4.ip_local_port_range, set \
@@ -104,6 +109,7 @@ impl ConnectError {
             | Self::Failed { .. }
             | Self::Tls { .. } => Fault::Endpoint,
             Self::NoTls(_)
+            | Self::OtherProtocol(_)
             | Self::NoLocalPort(_)
             | Self::NoDescriptor(_)
             | Self::QueueFull { .. }
@@ -128,6 +134,7 @@ impl ConnectError {
                 Self::Tls { address: *address, source: source.again() }
             }
             Self::NoTls(address) => Self::NoTls(*address),
+            Self::OtherProtocol(address) => Self::OtherProtocol(*address),
             Self::NoLocalPort(address) => Self::NoLocalPort(*address),
             Self::NoDescriptor(address) => Self::NoDescriptor(*address),
             Self::QueueFull { address, pending } => {
@@ -164,6 +171,14 @@ impl ConnectError {
                 _ => Self::Failed { address, source },
             },
         }
+    }
+}
+
+/// What the endpoint at the other end of `stream` has agreed to speak by ALPN.
+pub(super) fn spoken(stream: &Stream) -> UpstreamProtocol {
+    match stream.handshaken().and_then(|handshaken| handshaken.alpn.as_deref()) {
+        Some(b"h2") => UpstreamProtocol::H2,
+        _ => UpstreamProtocol::Http11,
     }
 }
 

@@ -7,14 +7,14 @@
 
 use super::{
     ConnectError, Dial, Fault, Outcome, Pool,
-    connect::connect,
+    connect::{connect, spoken},
     endpoint::{Endpoint, Seat},
-    idle::Connection,
+    idle::{Connection, EndpointPool},
     lent::{InFlight, LocalSeat},
     pool::watch_queue,
     queue::{self, Grant},
 };
-use crate::transport::Stream;
+use crate::{config::UpstreamProtocol, transport::Stream};
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 /// An open connection for many requests. Dropping it closes it and gives its seat to who waits.
@@ -62,6 +62,29 @@ impl Pool {
         self.endpoints[index].endpoint()
     }
 
+    /// What endpoint `index` is to be asked in: where that is left to it, what it chose last, and
+    /// HTTP/2 before it chose.
+    ///
+    /// # Panics
+    /// When `index` isn't one of this upstream's endpoints.
+    #[must_use]
+    pub fn protocol(&self, index: usize) -> UpstreamProtocol {
+        match self.upstream().config.protocol {
+            UpstreamProtocol::Auto => self.endpoint(index).spoken().unwrap_or(UpstreamProtocol::H2),
+            fixed => fixed,
+        }
+    }
+
+    /// Whether a connection that was meant for HTTP/2 speaks it.
+    fn is_h2(&self, pool: &EndpointPool, stream: &Stream) -> bool {
+        if self.upstream().config.protocol != UpstreamProtocol::Auto {
+            return true;
+        }
+        let spoken = spoken(stream);
+        pool.endpoint().note_spoken(spoken);
+        spoken == UpstreamProtocol::H2
+    }
+
     /// Opens a connection to endpoint `index` that many requests will share: in a free seat, or
     /// after a wait in the queue for one. A failure is reported for the endpoint's ejection here.
     ///
@@ -95,6 +118,12 @@ impl Pool {
         let seat = LocalSeat::new(seat, pool);
         let dial = Dial::within(timeout);
         match connect(pool.endpoint().address, pool.security(), dial).await {
+            Ok(stream) if !self.is_h2(pool, &stream) => {
+                pool.counters().connects.increment();
+                // Good for requests of HTTP/1.1, and those who wanted it will ask for one.
+                pool.give_back(Connection::new(stream, 0, seat.into_seat()), None);
+                Err(ConnectError::OtherProtocol(pool.endpoint().address))
+            }
             Ok(stream) => {
                 pool.counters().connects.increment();
                 Ok(Dialed { stream: Rc::new(stream), seat })

@@ -12,13 +12,13 @@ use super::{
     counters::{Counters, Totals},
     ejection::Ejection,
 };
-use crate::transport::tls::ClientTls;
+use crate::{config::UpstreamProtocol, transport::tls::ClientTls};
 use crossbeam_utils::CachePadded;
 use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -74,6 +74,8 @@ pub(super) struct Health {
     pub(super) server_errors: AtomicU32,
     /// Ejections ever.
     pub(super) ejections: AtomicU64,
+    /// What its latest connection has agreed to speak, where that is left to it.
+    spoken: AtomicU8,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +104,7 @@ impl Endpoint {
                 failures: AtomicU32::new(0),
                 server_errors: AtomicU32::new(0),
                 ejections: AtomicU64::new(0),
+                spoken: AtomicU8::new(UNKNOWN),
             }),
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
         }
@@ -113,6 +116,26 @@ impl Endpoint {
         match &self.security {
             Security::Tls(tls) => Some(tls),
             Security::Plain | Security::Missing => None,
+        }
+    }
+
+    /// What its latest connection has agreed to speak, where the upstream's protocol is `auto`; none
+    /// before the first.
+    #[must_use]
+    pub fn spoken(&self) -> Option<UpstreamProtocol> {
+        match self.health.spoken.load(Ordering::Relaxed) {
+            SPEAKS_H2 => Some(UpstreamProtocol::H2),
+            SPEAKS_HTTP11 => Some(UpstreamProtocol::Http11),
+            _ => None,
+        }
+    }
+
+    /// Notes what a new connection has agreed to speak.
+    pub(super) fn note_spoken(&self, protocol: UpstreamProtocol) {
+        if self.spoken() != Some(protocol) {
+            let is_h2 = protocol == UpstreamProtocol::H2;
+            let spoken = if is_h2 { SPEAKS_H2 } else { SPEAKS_HTTP11 };
+            self.health.spoken.store(spoken, Ordering::Relaxed);
         }
     }
 
@@ -257,6 +280,10 @@ pub(super) fn take(counter: &AtomicU32, cap: Option<u32>) -> bool {
         })
         .is_ok()
 }
+
+const UNKNOWN: u8 = 0;
+const SPEAKS_HTTP11: u8 = 1;
+const SPEAKS_H2: u8 = 2;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 

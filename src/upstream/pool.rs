@@ -11,7 +11,7 @@
 
 use super::{
     ConnectError, Dial, Endpoint, Fault, Lent, Outcome, RetryBudget, Upstream,
-    connect::connect,
+    connect::{connect, spoken},
     counters::Counters,
     endpoint::{EndpointId, Seat},
     idle::{Connection, EndpointPool, Rules},
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     balance::{Balance, Balancer, Key, Tried},
+    config::UpstreamProtocol,
     runtime::{PooledFuture, Task, now, sleep, spawn},
 };
 use std::{
@@ -416,6 +417,11 @@ async fn open(
     let seat = LocalSeat::new(seat, pool);
     let stream = connect(pool.endpoint().address, pool.security(), dial).await?;
     pool.counters().connects.increment();
+    if spoken(&stream) == UpstreamProtocol::H2 {
+        // It spoke HTTP/1.1 before. Only one that may choose is offered both.
+        pool.endpoint().note_spoken(UpstreamProtocol::H2);
+        return Err(ConnectError::OtherProtocol(pool.endpoint().address));
+    }
     Ok(Lent::new(Connection::new(stream, 0, seat.into_seat()), None, in_flight))
 }
 

@@ -33,6 +33,7 @@ fn record(path: &[u8]) -> AccessRecord<'_> {
         request_id: None,
         referer: None,
         user_agent: None,
+        tls: None,
         error: None,
     }
 }

@@ -140,6 +140,8 @@ pub(crate) fn view() -> View {
         },
         packets: Some(packets_view()),
         listeners: vec![ListenerView {
+            protocol: "http",
+            alpn: vec!["http/1.1"],
             name: "web".to_owned(),
             addresses: vec!["127.0.0.1:8080".parse().unwrap()],
             accepted: 12,
@@ -180,6 +182,7 @@ pub(crate) fn view() -> View {
             RouteView { name: "-".to_owned(), ..RouteView::default() },
         ],
         upstreams: vec![UpstreamView {
+            protocol: Some("http/1.1"),
             name: "app".to_owned(),
             policy: "round_robin".to_owned(),
             retries: 6,
@@ -231,6 +234,7 @@ fn shard_view(shard: u64) -> ShardView {
 
 fn endpoint_view(address: &str) -> EndpointView {
     EndpointView {
+        spoken: None,
         address: address.parse().unwrap(),
         weight: 2,
         backup: false,

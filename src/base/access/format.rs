@@ -16,7 +16,12 @@
 //! | `listener` | string |
 //! | `route`, `upstream`, `endpoint` | string or null |
 //! | `attempts` | number of times the request was sent to an endpoint |
-//! | `request_id`, `referer`, `user_agent`, `error` | string or null |
+//! | `request_id`, `referer`, `user_agent` | string or null |
+//! | `tls` | null in the clear, else an object with what follows |
+//! | `tls`: `version`, `cipher` | string |
+//! | `tls`: `sni`, `alpn`, `client_subject` | string or null |
+//! | `tls`: `resumed` | boolean |
+//! | `error` | string or null |
 //!
 //! JSON text is escaped by RFC 8259 §7; bytes that aren't UTF-8 become U+FFFD. In `combined` and
 //! templates `"`, `\`, controls and all bytes above 0x7e become `\xHH`, as nginx writes them, and an
@@ -28,7 +33,10 @@ use std::{
     time::Duration,
 };
 
-use crate::base::{access::AccessRecord, civil::Civil};
+use crate::base::{
+    access::{AccessRecord, TlsFacts},
+    civil::Civil,
+};
 
 /// Longest piece of client-given text in a line, in bytes before escaping; the rest is cut and the
 /// cut shown as `...`. Bounds a line together with the number of fields.
@@ -103,13 +111,25 @@ pub enum LogField {
     Referer,
     /// `User-Agent` of the request.
     UserAgent,
+    /// Version of TLS: `1.2` or `1.3`; none in the clear, as all that follow.
+    TlsVersion,
+    /// Cipher suite, as IANA writes it.
+    TlsCipher,
+    /// Server name that the client asked for.
+    TlsSni,
+    /// Protocol that was chosen by ALPN.
+    TlsAlpn,
+    /// Whether an earlier session was continued: `true` or `false`.
+    TlsResumed,
+    /// Subject of the client's verified certificate.
+    TlsClientSubject,
     /// What went wrong, none if nothing did.
     Error,
 }
 
 impl LogField {
     /// Every field, in the order of the JSON line.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::Time,
         Self::ClientIp,
         Self::Method,
@@ -131,6 +151,12 @@ impl LogField {
         Self::RequestId,
         Self::Referer,
         Self::UserAgent,
+        Self::TlsVersion,
+        Self::TlsCipher,
+        Self::TlsSni,
+        Self::TlsAlpn,
+        Self::TlsResumed,
+        Self::TlsClientSubject,
         Self::Error,
     ];
 
@@ -158,6 +184,12 @@ impl LogField {
             Self::RequestId => "request_id",
             Self::Referer => "referer",
             Self::UserAgent => "user_agent",
+            Self::TlsVersion => "tls.version",
+            Self::TlsCipher => "tls.cipher",
+            Self::TlsSni => "tls.sni",
+            Self::TlsAlpn => "tls.alpn",
+            Self::TlsResumed => "tls.resumed",
+            Self::TlsClientSubject => "tls.client_subject",
             Self::Error => "error",
         }
     }
@@ -212,8 +244,25 @@ fn json(r: &AccessRecord<'_>, out: &mut Vec<u8>) {
     json_text(",\"request_id\":", r.request_id, out);
     json_text(",\"referer\":", r.referer, out);
     json_text(",\"user_agent\":", r.user_agent, out);
+    json_tls(r.tls, out);
     json_text(",\"error\":", r.error.map(str::as_bytes), out);
     out.push(b'}');
+}
+
+fn json_tls(facts: Option<TlsFacts<'_>>, out: &mut Vec<u8>) {
+    let Some(facts) = facts else { return out.extend_from_slice(b",\"tls\":null") };
+    json_text(",\"tls\":{\"version\":", Some(facts.version.as_bytes()), out);
+    json_text(",\"cipher\":", Some(facts.cipher.as_bytes()), out);
+    json_text(",\"sni\":", facts.sni.map(str::as_bytes), out);
+    json_text(",\"alpn\":", facts.alpn, out);
+    out.extend_from_slice(b",\"resumed\":");
+    out.extend_from_slice(truth(facts.is_resumed));
+    json_text(",\"client_subject\":", facts.client_subject.map(str::as_bytes), out);
+    out.push(b'}');
+}
+
+fn truth(is_so: bool) -> &'static [u8] {
+    if is_so { b"true" } else { b"false" }
 }
 
 fn combined(r: &AccessRecord<'_>, out: &mut Vec<u8>) {
@@ -287,7 +336,25 @@ fn field(r: &AccessRecord<'_>, field: LogField, out: &mut Vec<u8>) {
         LogField::RequestId => or_dash(r.request_id, out),
         LogField::Referer => or_dash(r.referer, out),
         LogField::UserAgent => or_dash(r.user_agent, out),
+        LogField::TlsVersion
+        | LogField::TlsCipher
+        | LogField::TlsSni
+        | LogField::TlsAlpn
+        | LogField::TlsResumed
+        | LogField::TlsClientSubject => or_dash(r.tls.and_then(|tls| fact(tls, field)), out),
         LogField::Error => or_dash(r.error.map(str::as_bytes), out),
+    }
+}
+
+fn fact(tls: TlsFacts<'_>, field: LogField) -> Option<&[u8]> {
+    match field {
+        LogField::TlsVersion => Some(tls.version.as_bytes()),
+        LogField::TlsCipher => Some(tls.cipher.as_bytes()),
+        LogField::TlsSni => tls.sni.map(str::as_bytes),
+        LogField::TlsAlpn => tls.alpn,
+        LogField::TlsResumed => Some(truth(tls.is_resumed)),
+        LogField::TlsClientSubject => tls.client_subject.map(str::as_bytes),
+        _ => None,
     }
 }
 

@@ -23,6 +23,23 @@ pub use format::{AccessFormat, LogField, LogPiece, VALUE_BYTES_MAX, format_line}
 pub use ring::RING_BYTES;
 pub use sink::{AccessCounts, AccessSink, AccessSource, WAKE_BYTES, WriterWaker, access_queue};
 
+/// What TLS has agreed on with a client.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsFacts<'a> {
+    /// `1.2` or `1.3`
+    pub version: &'a str,
+    /// The cipher suite, as IANA writes it.
+    pub cipher: &'a str,
+    /// The name that the client asked for.
+    pub sni: Option<&'a str>,
+    /// The application protocol that was chosen.
+    pub alpn: Option<&'a [u8]>,
+    /// Whether an earlier session was continued.
+    pub is_resumed: bool,
+    /// The subject of the client's verified certificate.
+    pub client_subject: Option<&'a str>,
+}
+
 /// One finished exchange. Text is as it came from the wire: the format escapes it.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessRecord<'a> {
@@ -68,6 +85,8 @@ pub struct AccessRecord<'a> {
     pub referer: Option<&'a [u8]>,
     /// The User-Agent field.
     pub user_agent: Option<&'a [u8]>,
+    /// What TLS has agreed on with the client; none in the clear.
+    pub tls: Option<TlsFacts<'a>>,
     /// Why the exchange failed, in the words of `proxy::error`.
     pub error: Option<&'a str>,
 }

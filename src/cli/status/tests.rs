@@ -26,7 +26,7 @@ const STATUS: &str = r#"{
       "buffers_in_use": 3, "leases_in_use": 0, "ops_in_flight": 20 },
     { "cpu": null, "load": 1.0, "requests_per_second": 0.25, "connections": 1012,
       "buffers_in_use": 30, "leases_in_use": 1, "ops_in_flight": 2000 } ],
-  "listeners": [ { "name": "web", "addresses": ["0.0.0.0:80", "[::]:80"], "open": 1024,
+  "listeners": [ { "name": "web", "protocol": "https", "alpn": ["h2", "http/1.1"], "addresses": ["0.0.0.0:80", "[::]:80"], "open": 1024,
     "accepted": 99999, "refused": 0 } ],
   "routes": [
     { "name": "api", "upstream": "app", "requests": 1200000, "client_errors": 17,
@@ -35,10 +35,10 @@ const STATUS: &str = r#"{
       "latency": null },
     { "name": "-", "upstream": "", "requests": 34567, "client_errors": 34567,
       "server_errors": 0, "latency": null } ],
-  "upstreams": [ { "name": "app", "policy": "least_request", "available": 1,
+  "upstreams": [ { "name": "app", "protocol": "auto", "policy": "least_request", "available": 1,
     "reuse_ratio": 0.99921, "retries": 12, "retry_budget_exhausted": 3,
     "endpoints": [
-      { "address": "10.0.0.1:8080", "state": "healthy", "reason": "status 200", "weight": 2,
+      { "address": "10.0.0.1:8080", "spoken": "h2", "state": "healthy", "reason": "status 200", "weight": 2,
         "backup": false, "in_flight": 7, "connections": 20, "idle": 13, "requests": 700000,
         "failures": 0, "ejections": 0 },
       { "address": "10.0.0.2:8080", "state": "unhealthy", "reason": "connect refused",
@@ -67,8 +67,8 @@ SHARD  CPU   LOAD  REQUESTS/S  CONNECTIONS  BUFFERS  LEASES
     0    0   42 %       6,000           12        3       0
     1    -  100 %         0.2        1,012       30       1
 
-LISTENER   OPEN  ACCEPTED  REFUSED  ADDRESS
-web       1,024    99,999        0  0.0.0.0:80 [::]:80
+LISTENER  PROTOCOL            OPEN  ACCEPTED  REFUSED  ADDRESS
+web       https h2 http/1.1  1,024    99,999        0  0.0.0.0:80 [::]:80
 
 ROUTE           UPSTREAM   REQUESTS     4XX  5XX      P50      P99
 api             app       1,200,000      17    1  0.30 ms  2.00 ms
@@ -86,10 +86,10 @@ EXIT     PACKETS
 nat        5,000
 not_vip       12
 
-upstream app: least_request, 1 of 2 available, 99.92 % of requests on a kept connection, 12 retries \
+upstream app: auto, least_request, 1 of 2 available, 99.92 % of requests on a kept connection, 12 retries \
 (3 more over budget)
 ENDPOINT                STATE      IN FLIGHT  OPEN  IDLE  REQUESTS  FAILED  EJECTED  REASON
-10.0.0.1:8080 x2        healthy            7    20    13   700,000       0        0  status 200
+10.0.0.1:8080 x2 h2     healthy            7    20    13   700,000       0        0  status 200
 10.0.0.2:8080 (backup)  unhealthy          0     0     0   500,000      12        1  connect refused
 ";
     assert_eq!(String::from_utf8(out).unwrap(), expected);

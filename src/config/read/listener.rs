@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::listener::{
-    Alpn, ErrorFormat, Forwarded, HEADERS_MAX, ListenerConfig, ListenerLimits, Protocol,
+    Alpn, ErrorFormat, Forwarded, HEADERS_MAX, HTTPS_PORT, ListenerConfig, ListenerLimits, Protocol,
 };
+use crate::config::raw::Kind;
 use crate::config::xdp::PacketForward;
 
 use super::admission::{PROXY, admission, flows, syn_rate};
@@ -50,6 +51,8 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     let word = fields.value("error_format").and_then(|value| value.word(&ErrorFormat::WORDS, &[]));
     listener.error_format = word.unwrap_or(listener.error_format);
     listener.connect = fields.boolean("connect", listener.connect);
+    listener.redirect_https =
+        fields.value("redirect_https").and_then(|value| redirect_https(&value));
     let limits_read = fields.table("limits", &LIMITS);
     if let Some(limits_read) = &limits_read {
         listener.limits = limits(limits_read);
@@ -79,6 +82,15 @@ fn alpn(value: &Value<'_>) -> Vec<Alpn> {
     versions
 }
 
+/// `true`, `false` or a port.
+fn redirect_https(value: &Value<'_>) -> Option<u16> {
+    match value.kind() {
+        Kind::Boolean(is_wanted) => is_wanted.then_some(HTTPS_PORT),
+        Kind::Integer(_) => u16::try_from(value.integer(1..=65_535)?).ok(),
+        _ => value.expected("`true`, `false` or the port of HTTPS, such as `8443`"),
+    }
+}
+
 /// Keys that the protocol has no use for are mistakes.
 fn refuse_useless(protocol: Protocol, fields: &Fields<'_>, limits: Option<&Fields<'_>>) {
     let refuse = |fields: &Fields<'_>, path: &str, keys: &[&'static str]| {
@@ -90,14 +102,10 @@ fn refuse_useless(protocol: Protocol, fields: &Fields<'_>, limits: Option<&Field
         }
     };
     let (own, bounds): (&[&'static str], &[&'static str]) = match protocol {
-        Protocol::Http | Protocol::Https => (&[], &["flows", "replies"]),
-        Protocol::Tcp | Protocol::Tls => {
-            (&["alpn", "trusted_proxies", "forwarded", "error_format", "connect"], &TCP_USELESS)
-        }
-        Protocol::Udp => (
-            &["alpn", "trusted_proxies", "forwarded", "error_format", "connect", "proxy_protocol"],
-            &UDP_USELESS,
-        ),
+        Protocol::Http => (&[], &["flows", "replies"]),
+        Protocol::Https => (&["redirect_https"], &["flows", "replies"]),
+        Protocol::Tcp | Protocol::Tls => (&OF_HTTP, &TCP_USELESS),
+        Protocol::Udp => (&OF_HTTP_OR_TCP, &UDP_USELESS),
     };
     refuse(fields, "", own);
     if let Some(limits) = limits {
@@ -189,12 +197,13 @@ const LISTENER: Schema = Schema {
         "forwarded",
         "error_format",
         "connect",
+        "redirect_https",
         "limits",
         "allow",
         "deny",
         "proxy_protocol",
     ],
-    later: &["redirect_https"],
+    later: &[],
 };
 
 const LIMITS: Schema = Schema {
@@ -218,6 +227,21 @@ const LIMITS: Schema = Schema {
     ],
     later: &[],
 };
+
+/// What only requests have.
+const OF_HTTP: [&str; 6] =
+    ["alpn", "trusted_proxies", "forwarded", "error_format", "connect", "redirect_https"];
+
+/// The same, and what only connections have.
+const OF_HTTP_OR_TCP: [&str; 7] = [
+    "alpn",
+    "trusted_proxies",
+    "forwarded",
+    "error_format",
+    "connect",
+    "redirect_https",
+    "proxy_protocol",
+];
 
 /// Limits of requests.
 const TCP_USELESS: [&str; 8] =

@@ -21,8 +21,11 @@ pub(super) fn read(named: &Named<'_>) -> UpstreamConfig {
     let mut upstream = UpstreamConfig::new(named.name.to_owned(), Vec::new());
     let Some(fields) = named.value.table(&UPSTREAM) else { return upstream };
     if let Some(value) = fields.value("protocol") {
-        let word = value.word(&UpstreamProtocol::WORDS, &["auto"]);
+        let word = value.word(&UpstreamProtocol::WORDS, &[]);
         upstream.protocol = word.unwrap_or(upstream.protocol);
+        if upstream.protocol == UpstreamProtocol::Auto && !fields.has("tls") {
+            value.problem("needs `tls`; only there an endpoint says what it speaks (ALPN)");
+        }
     }
     if let Some(value) = fields.value("balance") {
         upstream.balance = balance(&value).unwrap_or_default();

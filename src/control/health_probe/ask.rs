@@ -47,13 +47,22 @@ pub(super) async fn ask(
             Probe::Tcp => Ok("connected".to_owned()),
             Probe::Http { path, host } => {
                 let host = host.clone().unwrap_or_else(|| address.to_string());
-                let status = match health.protocol {
-                    UpstreamProtocol::Http11 => get(&mut line, path, &host).await?,
-                    UpstreamProtocol::H2 => ask_h2::get(line, path, &host).await?,
+                let is_h2 = match health.protocol {
+                    UpstreamProtocol::Http11 => false,
+                    UpstreamProtocol::H2 => true,
+                    UpstreamProtocol::Auto => line.has_chosen_h2(),
+                };
+                let status = if is_h2 {
+                    ask_h2::get(line, path, &host).await?
+                } else {
+                    get(&mut line, path, &host).await?
                 };
                 judge(status, &health.expect)
             }
             Probe::Grpc { service, host } => {
+                if health.protocol == UpstreamProtocol::Auto && !line.has_chosen_h2() {
+                    return Err("speaks no HTTP/2, which gRPC needs".to_owned());
+                }
                 let host = host.clone().unwrap_or_else(|| address.to_string());
                 ask_h2::grpc(line, service, &host).await
             }
@@ -105,6 +114,11 @@ impl Line {
             conversation.receive(received).map_err(untrusted)?;
         }
         Ok(())
+    }
+
+    /// Whether the endpoint has chosen HTTP/2.
+    fn has_chosen_h2(&self) -> bool {
+        self.tls.as_ref().and_then(Conversation::alpn) == Some(b"h2")
     }
 
     /// Whether it is encrypted.

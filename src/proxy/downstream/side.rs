@@ -26,25 +26,26 @@ pub(in crate::proxy) enum Downstream {
 }
 
 impl Downstream {
+    /// The client's connection.
+    pub(in crate::proxy) fn connection(&self) -> &Rc<Connection> {
+        match self {
+            Self::H1(connection) | Self::H2(connection, _) => connection,
+        }
+    }
+
     /// The client's socket address.
     pub(in crate::proxy) fn client(&self) -> SocketAddr {
-        match self {
-            Self::H1(connection) | Self::H2(connection, _) => connection.client,
-        }
+        self.connection().client
     }
 
     /// How its connection was made.
     pub(in crate::proxy) fn scheme(&self) -> Scheme {
-        match self {
-            Self::H1(connection) | Self::H2(connection, _) => connection.scheme(),
-        }
+        self.connection().scheme()
     }
 
     /// The shard that it came in by.
     pub(in crate::proxy) fn shard(&self) -> &Shard {
-        match self {
-            Self::H1(connection) | Self::H2(connection, _) => &connection.shard,
-        }
+        &self.connection().shard
     }
 
     /// Where the client connected to.
@@ -52,9 +53,7 @@ impl Downstream {
     /// # Errors
     /// Those of `getsockname(2)`.
     pub(in crate::proxy) fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        match self {
-            Self::H1(connection) | Self::H2(connection, _) => connection.stream.local_addr(),
-        }
+        self.connection().stream.local_addr()
     }
 
     /// A timer that is in the wheel already and serves all exchanges of a connection in turn.

@@ -6,6 +6,7 @@ use crate::{
     config::{HeaderEdits, Piece, Template, Variable},
     protocol::http::{FieldError, Headers},
     proxy::{Error, Filter, Handler, Request, Response, recycle},
+    transport::tls::Handshaken,
 };
 
 /// `type = "headers"`: edits the request on its way down and the response on its way up.
@@ -137,6 +138,28 @@ fn value(variable: Variable, req: &Request) -> Cow<'_, str> {
         },
         Variable::ClientIp => req.client_ip().to_string().into(),
         Variable::RequestId => req.id_text(),
+        Variable::TlsVersion
+        | Variable::TlsCipher
+        | Variable::TlsSni
+        | Variable::TlsAlpn
+        | Variable::TlsResumed
+        | Variable::TlsClientSubject => {
+            req.tls().map_or_else(Cow::default, |tls| fact(variable, tls))
+        }
+    }
+}
+
+fn fact(variable: Variable, tls: &Handshaken) -> Cow<'_, str> {
+    match variable {
+        Variable::TlsVersion => tls.version.as_str().into(),
+        Variable::TlsCipher => tls.cipher.into(),
+        Variable::TlsSni => tls.server_name.as_deref().unwrap_or_default().into(),
+        Variable::TlsAlpn => String::from_utf8_lossy(tls.alpn.as_deref().unwrap_or_default()),
+        Variable::TlsResumed => if tls.is_resumed { "true" } else { "false" }.into(),
+        Variable::TlsClientSubject => {
+            tls.client.as_ref().map_or("", |client| &*client.subject).into()
+        }
+        _ => Cow::default(),
     }
 }
 

@@ -167,6 +167,12 @@ impl Conversation {
         self.0.is_handshaking()
     }
 
+    /// What the endpoint has chosen to speak, if it said.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.0.alpn()
+    }
+
     /// Bytes for the endpoint.
     pub fn outgoing(&mut self) -> Option<Vec<u8>> {
         self.0.take_pending()

@@ -17,7 +17,7 @@ pub struct Handshaken {
     pub is_resumed: bool,
     /// The application protocol; none when the client named none.
     pub alpn: Option<Box<[u8]>>,
-    /// The name that the client asked for, where it had to be known to choose a policy.
+    /// The name that the client asked for; none when it named none.
     pub server_name: Option<Box<str>>,
     /// What the client was asked for.
     pub policy: Policy,

@@ -26,7 +26,7 @@ use rustls::{
 };
 
 use super::server::{Policy, ServerTls};
-use crate::transport::bytes;
+use crate::{protocol::client_hello::Sniffer, transport::bytes};
 
 /// Which end of the connection we are.
 pub(super) enum Side {
@@ -57,9 +57,11 @@ pub(super) struct Session {
     is_closed: bool,
     has_said_goodbye: bool,
     failure: Option<Cause>,
-    /// What the client was asked for, and the name by which that was chosen.
+    /// What the client was asked for, and the name that it asked for.
     pub(super) policy: Policy,
     pub(super) server_name: Option<Box<str>>,
+    /// Looks for that name where it chooses nothing.
+    sniffer: Option<Box<Sniffer>>,
     /// Bytes received before the handshake was complete.
     handshake_bytes: usize,
 }
@@ -87,7 +89,8 @@ impl Session {
         match tls.single() {
             Some((policy, config)) => {
                 let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-                Ok(Self { policy, ..Self::new(Side::Server(connection)) })
+                let sniffer = Some(Box::default());
+                Ok(Self { policy, sniffer, ..Self::new(Side::Server(connection)) })
             }
             None => {
                 let hello = Hello { tls: Arc::clone(tls), acceptor: Acceptor::default() };
@@ -108,6 +111,7 @@ impl Session {
             failure: None,
             policy: Policy::default(),
             server_name: None,
+            sniffer: None,
             handshake_bytes: 0,
         }
     }
@@ -117,6 +121,15 @@ impl Session {
             Side::Hello(_) => true,
             Side::Server(connection) => connection.is_handshaking(),
             Side::Client(connection) => connection.is_handshaking(),
+        }
+    }
+
+    /// The application protocol that was agreed on.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        match &self.side {
+            Side::Hello(_) => None,
+            Side::Server(connection) => connection.alpn_protocol(),
+            Side::Client(connection) => connection.alpn_protocol(),
         }
     }
 
@@ -184,6 +197,7 @@ impl Session {
                 return Err(self.fail(TlsError::General("the handshake is too long".to_owned())));
             }
         }
+        self.note_name(received);
         if !self.look_at_hello(received)? {
             self.keep_more(received);
             return Ok(());
@@ -206,6 +220,18 @@ impl Session {
         };
         self.put_plain(plain);
         result.map(drop)
+    }
+
+    /// Remembers the name that the client asks for: rustls's unbuffered side doesn't tell it. What is
+    /// wrong with the message is for rustls to say.
+    fn note_name(&mut self, received: &[u8]) {
+        let Some(sniffer) = &mut self.sniffer else { return };
+        match sniffer.push(received) {
+            Ok(None) => return,
+            Ok(Some(hello)) => self.server_name = hello.server_name.map(String::into_boxed_str),
+            Err(_) => {}
+        }
+        self.sniffer = None;
     }
 
     /// Chooses by the ClientHello, if that is still to be done; false while it isn't whole.

@@ -12,7 +12,7 @@ use ringway::config::{
     Layer, ListenerConfig, ListenerTls, LogField, LogLevel, LogPath, LogPiece, PacketForward,
     PathPattern, Piece, Probe, Protocol, ProxyHeader, ProxyVersions, RetryCause, RetryOn,
     RouteConfig, RouteMatch, Segment, Share, Template, Timeouts, TlsVersion, UpstreamConfig,
-    UpstreamTls, Variable, XdpConfig, XdpMode, render,
+    UpstreamProtocol, UpstreamTls, Variable, XdpConfig, XdpMode, render,
 };
 
 use super::random::Random;
@@ -118,6 +118,7 @@ fn add_l4(random: &mut Random, config: &mut Config) {
     let mut own = upstream(random, config.upstreams.len());
     own.balance = BalancePolicy::Maglev(HashKey::SourceIp);
     own.transparent = random.one_in(2);
+    speak(&mut own, UpstreamProtocol::Http11);
     config.upstreams.push(own);
     for (index, protocol) in [Protocol::Tcp, Protocol::Tls, Protocol::Udp].into_iter().enumerate() {
         config.listeners.push(l4_listener(random, index, protocol));
@@ -192,6 +193,8 @@ fn listener(random: &mut Random, index: usize) -> ListenerConfig {
     if random.one_in(2) {
         listener.protocol = Protocol::Https;
         listener.tls = Some(tls(random));
+    } else {
+        listener.redirect_https = random.pick(&[None, Some(443), Some(8443)]);
     }
     let limits = &mut listener.limits;
     limits.header_timeout = duration(random);
@@ -424,6 +427,9 @@ fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
     let mut upstream = UpstreamConfig::new(format!("up_{index}"), endpoints);
     upstream.balance = balance(random);
     upstream.tls = random.one_in(2).then(|| upstream_tls(random));
+    let protocols = [UpstreamProtocol::Http11, UpstreamProtocol::H2, UpstreamProtocol::Auto];
+    let most = if upstream.tls.is_some() { 3 } else { 2 };
+    let protocol = random.pick(&protocols[..most]);
     upstream.pool.idle_per_endpoint = random.between(0, 65_536);
     upstream.pool.idle_timeout = duration(random);
     upstream.pool.share = random.pick(&[Share::Steal, Share::Off]);
@@ -432,11 +438,20 @@ fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
     upstream.limits.pending = random.between(0, 1_000_000);
     upstream.limits.queue_timeout = duration(random);
     upstream.health = random.one_in(2).then(|| health(random));
+    speak(&mut upstream, protocol);
     upstream.outlier.consecutive_failures = random.one_in(2).then(|| random.between(1, 1000));
     upstream.outlier.consecutive_5xx = random.one_in(2).then(|| random.between(1, 1000));
     upstream.outlier.eject = duration(random);
     upstream.outlier.max_ejected = share(random);
     upstream
+}
+
+/// Probes ask in what requests are sent in.
+fn speak(upstream: &mut UpstreamConfig, protocol: UpstreamProtocol) {
+    upstream.protocol = protocol;
+    if let Some(health) = &mut upstream.health {
+        health.protocol = protocol;
+    }
 }
 
 fn balance(random: &mut Random) -> BalancePolicy {

@@ -1,6 +1,6 @@
 //! HTTP/2 clients, endpoints of HTTP/1.1.
 
-use std::{fs, net::TcpStream, thread};
+use std::{fs, net::TcpStream, thread, time::Duration};
 
 use ringway::protocol::{
     h2::{ErrorCode, Limits},
@@ -421,6 +421,35 @@ fn large_bodies_pass_whole_both_ways() {
             client.whole(stream)
         });
         assert!(echo.body == body, "{} of {} bytes", echo.body.len(), body.len());
+    });
+}
+
+/// Either direction of an exchange has its own deadline.
+#[test]
+fn a_wait_for_room_does_not_shorten_the_wait_for_the_body() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let limits = "alpn = 'h2'\nlimits = { write_timeout = '400ms', body_timeout = '20s' }";
+        let rig = Plan::to(&[endpoint.address()]).listener(limits).start(driver);
+        let mut client = H2::connect(rig.address);
+        client.is_stalled = true;
+        let stream = client.send(&request("POST", "/"), Framing::Chunked, false);
+        let mut wire = endpoint.accept();
+        wire.head();
+        // More than the stream's window, and no end: both ways stay open.
+        wire.send(format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+            300_000
+        ));
+        wire.send(vec![b'x'; 300_000]);
+        client.until(|h2| h2.heard[&stream].body.len() == 256 * 1024);
+        client.resume();
+        client.until(|h2| h2.heard[&stream].body.len() == 300_000);
+        thread::park_timeout(Duration::from_millis(700));
+        client.data(stream, b"more", true);
+        wire.expect("4\r\nmore\r\n0\r\n\r\n");
+        wire.send("\r\n0\r\n\r\n");
+        assert!(client.whole(stream).is_whole);
     });
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Instant,
 };
@@ -51,7 +50,7 @@ impl Heard {
 
 pub(crate) struct H2 {
     codec: Connection,
-    stream: TcpStream,
+    wire: Wire,
     pub(crate) heard: BTreeMap<StreamId, Heard>,
     /// Streams of requests, in order of arrival.
     arrived: Vec<StreamId>,
@@ -71,20 +70,28 @@ impl H2 {
     }
 
     pub(crate) fn client(stream: TcpStream, limits: Limits) -> Self {
-        Self::new(stream, Connection::client(limits, Scheme::Http, now()))
+        Self::client_on(Wire::new(stream), limits)
+    }
+
+    /// A client on a connection that may be encrypted.
+    pub(crate) fn client_on(wire: Wire, limits: Limits) -> Self {
+        let scheme = if wire.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        Self::new(wire, Connection::client(limits, scheme, now()))
     }
 
     pub(crate) fn server(stream: TcpStream, limits: Limits) -> Self {
-        Self::new(stream, Connection::server(limits, now()))
+        Self::server_on(Wire::new(stream), limits)
     }
 
-    fn new(stream: TcpStream, codec: Connection) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+    /// A server on a connection that may be encrypted.
+    pub(crate) fn server_on(wire: Wire, limits: Limits) -> Self {
+        Self::new(wire, Connection::server(limits, now()))
+    }
+
+    fn new(wire: Wire, codec: Connection) -> Self {
         Self {
             codec,
-            stream,
+            wire,
             heard: BTreeMap::new(),
             arrived: Vec::new(),
             taken: 0,
@@ -100,7 +107,7 @@ impl H2 {
         let mut out = Vec::new();
         self.codec.transmit(now(), &mut out);
         self.events(&[]);
-        self.stream.write_all(&out).is_ok()
+        self.wire.try_send(&out)
     }
 
     /// Ends this side of the connection.
@@ -112,16 +119,11 @@ impl H2 {
     #[track_caller]
     pub(crate) fn step(&mut self) {
         self.flush();
-        let mut piece = [0; 65_536];
-        let length = match self.stream.read(&mut piece) {
-            Ok(0) => return self.ended = Some(End::Closed),
-            Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                return self.ended = Some(End::Reset);
-            }
-            Err(error) => panic!("{error}; heard {:?}", self.heard),
+        let piece = match self.wire.piece() {
+            Ok(piece) => piece,
+            Err(end) => return self.ended = Some(end),
         };
-        let mut bytes = &piece[..length];
+        let mut bytes = &*piece;
         while !bytes.is_empty() {
             let used = self.codec.receive(now(), bytes).unwrap();
             self.events(bytes);
@@ -192,6 +194,15 @@ impl H2 {
             Event::Settings => self.got_settings = true,
             Event::Capacity { .. } | Event::Refused { .. } => {}
         }
+    }
+
+    /// Gives the credit back that was kept while stalled.
+    pub(crate) fn resume(&mut self) {
+        self.is_stalled = false;
+        for (stream, heard) in &self.heard {
+            self.codec.release(*stream, heard.body.len());
+        }
+        self.flush();
     }
 
     /// Goes on until `is_so`.

@@ -9,7 +9,7 @@ pub(crate) mod endpoint;
 mod forwarding;
 mod h2_down;
 mod h2_up;
-mod h2_wire;
+pub(crate) mod h2_wire;
 mod hostile;
 mod life;
 mod limits;

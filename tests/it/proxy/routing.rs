@@ -2,6 +2,7 @@
 
 use super::{
     endpoint::{Endpoint, nobody, ok},
+    h2_wire::H2,
     rig::{Plan, on_both},
 };
 
@@ -215,5 +216,49 @@ fn every_answer_carries_the_id_that_its_page_shows() {
             assert!(page.text().contains(&format!("request id: {id}\n")), "{}", page.text());
             assert_eq!(id == "mine", request.contains("mine"), "{id}");
         }
+    });
+}
+
+#[test]
+fn a_listener_sends_what_came_in_the_clear_to_https() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let plan = Plan::to(&[endpoint.address()]);
+        let listener =
+            "alpn = ['h2', 'http/1.1']\nredirect_https = true\ntrusted_proxies = '127.0.0.0/8'";
+        let rig = plan.clone().listener(listener).start(driver);
+        let location = |request: &str| {
+            let response = rig.client().ask(request);
+            assert_eq!((response.status(), response.text()), (308, ""));
+            response.field("location").unwrap().to_owned()
+        };
+        for (request, expected) in [
+            ("GET /a%20b?c=d&e HTTP/1.1\r\nHost: a.test\r\n\r\n", "https://a.test/a%20b?c=d&e"),
+            ("GET / HTTP/1.1\r\nHost: a.test:8080\r\n\r\n", "https://a.test/"),
+            ("GET /x HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "https://[::1]/x"),
+            ("GET http://b.test/y HTTP/1.1\r\nHost: a.test\r\n\r\n", "https://b.test/y"),
+            ("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n", "https://a.test"),
+            ("POST /p HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi", "https://a.test/p"),
+        ] {
+            assert_eq!(location(request), expected);
+        }
+        let mut client = H2::connect(rig.address);
+        let stream = client.get("/over/h2?x");
+        let heard = client.whole(stream);
+        assert_eq!(heard.status, 308);
+        assert_eq!(heard.field("location"), Some("https://example.com/over/h2?x"));
+        assert_eq!(rig.client().ask("GET / HTTP/1.0\r\n\r\n").status(), 400);
+        endpoint.untouched();
+        // Somebody before us has ended TLS: there is nowhere better to go.
+        let mut client = rig.client();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Proto: https\r\n\r\n");
+        let mut wire = endpoint.accept();
+        wire.request();
+        wire.send(ok("served"));
+        assert_eq!(client.response().text(), "served");
+
+        let rig = plan.listener("redirect_https = 8443").start(driver);
+        let response = rig.client().get("/a");
+        assert_eq!(response.field("location"), Some("https://example.com:8443/a"));
     });
 }

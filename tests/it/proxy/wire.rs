@@ -207,6 +207,15 @@ impl Wire {
         std::mem::replace(&mut self.buffered, rest)
     }
 
+    /// What comes next, however much it is.
+    #[track_caller]
+    pub(crate) fn piece(&mut self) -> Result<Vec<u8>, End> {
+        if self.buffered.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffered))
+    }
+
     /// Takes exactly `length` bytes; none when the connection ends before.
     #[track_caller]
     pub(crate) fn try_exact(&mut self, length: usize) -> Option<Vec<u8>> {

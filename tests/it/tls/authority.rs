@@ -109,6 +109,13 @@ impl Authority {
         Arc::new(config)
     }
 
+    /// The same, speaking `protocols`, the preferred first.
+    pub(super) fn endpoint_speaking(&self, protocols: &[&str]) -> Arc<ServerConfig> {
+        let mut config = (*self.endpoint(&["api.test"], None)).clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
     /// A client certificate for `subject`.
     pub(super) fn client(&self, subject: &str) -> Shown {
         let mut params = for_names(&["client.test"]);

@@ -1,6 +1,7 @@
 //! TLS through real sockets: rustls as the client, certificates of an authority made for the test.
 
 mod authority;
+mod auto;
 mod certificates;
 mod clients;
 mod files;

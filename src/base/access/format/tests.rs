@@ -27,7 +27,19 @@ pub(in crate::base::access) fn record() -> AccessRecord<'static> {
         request_id: Some(b"0001-2a"),
         referer: None,
         user_agent: Some(b"curl/8.5"),
+        tls: None,
         error: None,
+    }
+}
+
+fn facts() -> TlsFacts<'static> {
+    TlsFacts {
+        version: "1.3",
+        cipher: "TLS13_AES_256_GCM_SHA384",
+        sni: Some("a.test"),
+        alpn: Some(b"h2"),
+        is_resumed: true,
+        client_subject: None,
     }
 }
 
@@ -52,13 +64,20 @@ fn json_has_the_documented_keys_in_order() {
             r#""version":"HTTP/1.1","status":200,"bytes_in":0,"bytes_out":1024,"#,
             r#""duration":1000.042,"upstream_duration":0.905,"listener":"web","route":"api","#,
             r#""upstream":"app","endpoint":"[::1]:8080","attempts":1,"request_id":"0001-2a","#,
-            r#""referer":null,"user_agent":"curl/8.5","error":null}"#,
+            r#""referer":null,"user_agent":"curl/8.5","tls":null,"error":null}"#,
             "\n"
         )
     );
+    let mut encrypted = record();
+    encrypted.tls = Some(facts());
+    let text = line(&encrypted, &AccessFormat::Json);
+    assert!(text.contains(concat!(
+        r#""user_agent":"curl/8.5","tls":{"version":"1.3","cipher":"TLS13_AES_256_GCM_SHA384","#,
+        r#""sni":"a.test","alpn":"h2","resumed":true,"client_subject":null},"error":null}"#
+    )));
     let mut from = 0;
     for field in LogField::ALL {
-        let key = format!("\"{}\":", field.name());
+        let key = format!("\"{}\":", field.name().trim_start_matches("tls."));
         from += text[from..].find(&key).expect("every field, in the order of ALL") + key.len();
     }
 }
@@ -93,7 +112,7 @@ fn a_template_may_name_every_field() {
     assert_eq!(
         line(&record(), &AccessFormat::Template(pieces)),
         "2026-11-24T14:56:02.123Z|192.0.2.7|GET|http|example.com|/a|b=c|HTTP/1.1|200|0|1024|\
-         1000.042|0.905|web|api|app|[::1]:8080|1|0001-2a|-|curl/8.5|-|\n"
+         1000.042|0.905|web|api|app|[::1]:8080|1|0001-2a|-|curl/8.5|-|-|-|-|-|-|-|\n"
     );
 }
 
