@@ -17,14 +17,14 @@ use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
     config::{Config, ConfigErrors, ListenerConfig, ListenerTls, Problem, UpstreamProtocol},
     control::view::CertificateView,
     proxy::Tls,
-    runtime::wall_now_uncached,
+    runtime::{now_uncached, wall_now_uncached},
     transport::tls::{self, ClientTls, Expiry, Listed, ServerTls, TicketKeys},
 };
 
@@ -66,6 +66,7 @@ impl Certificates {
         // Before reading: a file that changes meanwhile is read again at the next look.
         let stamps = stamps(config);
         let now = wall_now_uncached();
+        self.tickets.begin();
         let mut ready = Ready { tls: Tls::default(), warnings: Vec::new() };
         let mut problems = Vec::new();
         for listener in &config.listeners {
@@ -103,7 +104,8 @@ impl Certificates {
     ) -> Result<Arc<ServerTls>, Vec<Problem>> {
         let loaded = tls::load(tls, now, expiry)?;
         warnings.extend(loaded.warnings.iter().map(ToString::to_string));
-        let built = ServerTls::build(listener, tls, &loaded, &mut self.tickets);
+        let tickets = (&mut self.tickets, now_uncached());
+        let built = ServerTls::build(listener, tls, &loaded, tickets);
         built.map(Arc::new).map_err(|error| {
             let place = tls.certificates.first().map(|certificate| &certificate.cert);
             place.map(|file| file.problem(format!("can't be used: {error}"))).into_iter().collect()
@@ -124,6 +126,21 @@ impl Certificates {
                 Look::Wrong(errors)
             }
         }
+    }
+
+    /// Replaces ticket keys that are due. The TLS that is to be used then; none when none was.
+    pub(super) fn rotate_tickets(&mut self, tls: &Tls, now: Instant) -> Option<Tls> {
+        match self.tickets.rotate(now) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                tracing::error!(%error, "ticket keys stay as they are");
+                return None;
+            }
+        }
+        let renew = |listener: &Arc<ServerTls>| Arc::new(listener.with_tickets(&self.tickets));
+        let listeners = tls.listeners.iter().map(|listener| listener.as_ref().map(renew)).collect();
+        Some(Tls { listeners, upstreams: tls.upstreams.clone() })
     }
 
     /// Says of each certificate when it comes near its end: once for each step of [`NEAR`].
@@ -244,3 +261,41 @@ fn stamps(config: &Config) -> Stamps {
 /// Days before a certificate's end at which it is said; 0 is the end itself.
 const NEAR: [u32; 5] = [30, 14, 7, 1, 0];
 const DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, transport::tls::TICKET_KEYS_ROTATE_EVERY};
+
+    #[test]
+    fn ticket_keys_are_rotated_when_they_are_due_and_not_by_a_reload() {
+        let issued = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let folder = std::env::temp_dir().join(format!("ringway-tickets-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (cert, key) = (folder.join("a.pem"), folder.join("a.key"));
+        fs::write(&cert, issued.cert.pem()).unwrap();
+        fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+        let text = format!(
+            "version = 1\n[listener.web]\naddress = '127.0.0.1:443'\nprotocol = 'https'\n\
+             tls.certificates = [{{ cert = '{}', key = '{}' }}]\n\
+             [listener.plain]\naddress = '127.0.0.1:80'\n",
+            cert.display(),
+            key.display()
+        );
+        let config = config::parse("t.toml", &text).unwrap();
+        let mut certificates = Certificates::default();
+        let tls = certificates.load(&config, Expiry::Told).unwrap().tls;
+        let now = now_uncached();
+        assert!(certificates.rotate_tickets(&tls, now).is_none());
+        let due = now + TICKET_KEYS_ROTATE_EVERY;
+        let renewed = certificates.rotate_tickets(&tls, due).unwrap();
+        let [Some(old), None] = &*tls.listeners else { panic!("one listener has TLS") };
+        let [Some(new), None] = &*renewed.listeners else { panic!("one listener has TLS") };
+        assert!(!Arc::ptr_eq(old, new));
+        assert!(Arc::ptr_eq(&old.certificates()[0], &new.certificates()[0]));
+        assert!(certificates.rotate_tickets(&renewed, due).is_none());
+        drop(certificates.load(&config, Expiry::Told).unwrap());
+        assert!(certificates.rotate_tickets(&renewed, due).is_none());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

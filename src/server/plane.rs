@@ -297,10 +297,7 @@ impl Plane {
         let old = &self.snapshot;
         if old.tls.upstreams.iter().zip(&ready.tls.upstreams).all(is_like) {
             let upstreams = old.tls.upstreams.clone();
-            let tls = Tls { listeners: ready.tls.listeners, upstreams };
-            let snapshot = Arc::new(old.with_tls(tls));
-            self.tell_all(|| Order::Certificates { snapshot: Arc::clone(&snapshot) });
-            self.snapshot = snapshot;
+            self.serve_by(Tls { listeners: ready.tls.listeners, upstreams });
         } else {
             let (shards, now) = (self.shards.len(), now_uncached());
             let config = old.config.clone();
@@ -312,6 +309,13 @@ impl Plane {
             self.commit(snapshot, Vec::new());
         }
         tracing::info!("certificates were read again");
+    }
+
+    /// Has every shard's listeners take `tls` over between two connections.
+    fn serve_by(&mut self, tls: Tls) {
+        let snapshot = Arc::new(self.snapshot.with_tls(tls));
+        self.tell_all(|| Order::Certificates { snapshot: Arc::clone(&snapshot) });
+        self.snapshot = snapshot;
     }
 
     fn try_reload(&mut self, path: &Path) -> Result<Reloaded, Vec<String>> {
@@ -388,6 +392,10 @@ impl Node for Plane {
                     tracing::error!("certificates stay as they are: {problem}");
                 }
             }
+        }
+        if let Some(tls) = self.certificates.rotate_tickets(&self.snapshot.tls, now_uncached()) {
+            self.serve_by(tls);
+            tracing::info!("ticket keys were rotated");
         }
         self.certificates.tell_of_ends(&self.snapshot.tls);
     }

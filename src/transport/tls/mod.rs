@@ -19,11 +19,15 @@ mod handshake;
 mod server;
 mod session;
 mod stream;
+mod tickets;
 
 pub use certificate::Facts;
 pub use client::{ClientTls, Conversation};
 pub use client_cert::ClientCertificate;
 pub use files::{Expiry, Listed, Loaded, load};
 pub use handshake::{Failure, Handshaken, Reason, Version};
-pub use server::{BuildError, Policy, ServerTls, TicketKeys};
+pub use server::{BuildError, Policy, ServerTls};
 pub use stream::{OwnedTls, TlsStream};
+pub use tickets::{
+    LIFETIME as TICKET_LIFETIME, ROTATE_EVERY as TICKET_KEYS_ROTATE_EVERY, TicketKeys,
+};

@@ -11,27 +11,28 @@
 //! the ClientHello is looked at first, because a config asks its clients for one thing only.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fmt,
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
+    time::Instant,
 };
 
 use rustls::{
     Error as TlsError, KeyLog, ServerConfig,
     crypto::aws_lc_rs,
-    server::{
-        ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
-        WebPkiClientVerifier,
-    },
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 
-use super::files::{Authorities, Listed, Loaded};
+use super::{
+    files::{Authorities, Listed, Loaded},
+    tickets::TicketKeys,
+};
 use crate::config::{ClientAuthMode, ListenerConfig, ListenerTls, TlsVersion};
 
 /// What clients are asked for: compared by value, over reloads too.
@@ -48,26 +49,11 @@ impl Policy {
     }
 }
 
-/// The ticket keys of each policy: carried over reloads and swaps, so that sessions are.
-#[derive(Debug, Clone, Default)]
-pub struct TicketKeys(BTreeMap<Policy, Arc<dyn ProducesTickets>>);
-
-impl TicketKeys {
-    fn of(&mut self, policy: Policy) -> Result<Arc<dyn ProducesTickets>, TlsError> {
-        if let Some(keys) = self.0.get(&policy) {
-            return Ok(Arc::clone(keys));
-        }
-        let keys = aws_lc_rs::Ticketer::new()?;
-        self.0.insert(policy, Arc::clone(&keys));
-        Ok(keys)
-    }
-}
-
 /// A listener's TLS, shared by all shards. Never changes.
 pub struct ServerTls {
     policies: Vec<(Policy, Arc<ServerConfig>)>,
     /// By name, exact ones and those with `*.`: the policy.
-    names: HashMap<Box<str>, usize>,
+    names: Arc<HashMap<Box<str>, usize>>,
     refuses_unknown: bool,
     certificates: Vec<Arc<Listed>>,
 }
@@ -81,7 +67,7 @@ impl ServerTls {
         listener: &ListenerConfig,
         tls: &ListenerTls,
         loaded: &Loaded,
-        tickets: &mut TicketKeys,
+        (tickets, now): (&mut TicketKeys, Instant),
     ) -> Result<Self, BuildError> {
         let mut groups: Vec<(Policy, Resolver)> = Vec::new();
         let mut authorities: Vec<&Authorities> = Vec::new();
@@ -113,7 +99,7 @@ impl ServerTls {
             config.cert_resolver = Arc::new(resolver);
             config.alpn_protocols =
                 listener.alpn.iter().map(|alpn| alpn.name().as_bytes().to_vec()).collect();
-            config.ticketer = tickets.of(policy)?;
+            config.ticketer = tickets.of(policy, now)?;
             config.session_storage = Arc::new(NoServerSessionStorage {});
             if let Some(log) = &key_log {
                 config.key_log = Arc::clone(log) as Arc<dyn KeyLog>;
@@ -122,10 +108,28 @@ impl ServerTls {
         }
         Ok(Self {
             policies,
-            names,
+            names: Arc::new(names),
             refuses_unknown: tls.reject_unknown_sni,
             certificates: loaded.certificates.iter().map(|one| Arc::clone(&one.listed)).collect(),
         })
+    }
+
+    /// The same with the keys that `tickets` holds now.
+    #[must_use]
+    pub fn with_tickets(&self, tickets: &TicketKeys) -> Self {
+        let renew = |(policy, config): &(Policy, Arc<ServerConfig>)| {
+            let mut config = ServerConfig::clone(config);
+            if let Some(keys) = tickets.get(*policy) {
+                config.ticketer = keys;
+            }
+            (*policy, Arc::new(config))
+        };
+        Self {
+            policies: self.policies.iter().map(renew).collect(),
+            names: Arc::clone(&self.names),
+            refuses_unknown: self.refuses_unknown,
+            certificates: self.certificates.clone(),
+        }
     }
 
     /// The certificates, in the order of the configuration.
