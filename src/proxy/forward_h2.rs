@@ -153,7 +153,7 @@ impl Forward {
                 Err(Failure::final_(Late::Sending.error("")))
             }
             Ok(Err(failure)) => {
-                let asked = Asked { is_leaving: handle.session.is_leaving(), ..asked };
+                let asked = Asked { is_leaving: handle.session().is_leaving(), ..asked };
                 Err(self.blame_h2(failure, &asked))
             }
             Err(error) => Err(Failure::final_(error)),

@@ -11,6 +11,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    mem::ManuallyDrop,
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -34,7 +35,8 @@ use crate::{
 
 /// A stream that an exchange runs on.
 pub(in crate::proxy) struct Stream {
-    pub(in crate::proxy) session: Rc<Session>,
+    /// None only in the free list.
+    session: Option<Rc<Session>>,
     pub(super) id: StreamId,
     signal: Signal,
     inbox: RefCell<Inbox>,
@@ -115,21 +117,33 @@ pub(in crate::proxy) enum WriteError {
 
 impl Stream {
     pub(super) fn new(session: &Rc<Session>, id: StreamId) -> Rc<Self> {
-        Rc::new(Self {
-            session: Rc::clone(session),
-            id,
-            signal: Signal::new(),
-            inbox: RefCell::default(),
-            has_room: Cell::new(false),
-            upstream_timer: Timer::new(),
-            timer: Timer::new(),
-            room_timer: Timer::new(),
-            received: Cell::new(0),
-            sent: Cell::new(0),
-            wants_continue: Cell::new(false),
-            awaits_body: Cell::new(false),
-            awaits_room: Cell::new(false),
-        })
+        let fresh = Self { session: Some(Rc::clone(session)), id, ..Self::default() };
+        let spare = SPARE.with(|spare| spare.borrow_mut().pop());
+        let Some(mut stream) = spare else { return Rc::new(fresh) };
+        match Rc::get_mut(&mut stream) {
+            Some(own) => {
+                *own = fresh;
+                stream
+            }
+            None => Rc::new(fresh),
+        }
+    }
+
+    /// Keeps the memory of a stream that is over for the next one, if nobody else holds it.
+    fn recycle(mut stream: Rc<Self>) {
+        let Some(own) = Rc::get_mut(&mut stream) else { return };
+        *own = Self::default();
+        SPARE.with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_MAX {
+                spare.push(stream);
+            }
+        });
+    }
+
+    /// The connection that it is a part of.
+    pub(in crate::proxy) fn session(&self) -> &Rc<Session> {
+        self.session.as_ref().expect("taken out only where nobody holds the stream")
     }
 
     // What the session does.
@@ -227,7 +241,7 @@ impl Stream {
         let chunk = inbox.first.take()?;
         inbox.first = inbox.more.pop_front();
         drop(inbox);
-        self.session.release(self.id, chunk.len());
+        self.session().release(self.id, chunk.len());
         Some(chunk)
     }
 
@@ -242,7 +256,7 @@ impl Stream {
         let chunks = inbox.first.take().into_iter().chain(inbox.more.drain(..));
         let freed: usize = chunks.map(|chunk| chunk.len()).sum();
         drop(inbox);
-        self.session.release(self.id, freed);
+        self.session().release(self.id, freed);
     }
 
     /// The next head of a response, interim or final.
@@ -366,7 +380,7 @@ impl Stream {
         &self,
         send: impl FnOnce(&mut super::session::Codec) -> Result<T, SendError>,
     ) -> Result<T, WriteError> {
-        match self.session.write(&self.sent, send) {
+        match self.session().write(&self.sent, send) {
             Ok(value) => Ok(value),
             Err(SendError::StreamClosed) => {
                 Err(WriteError::Gone(self.gone().unwrap_or(Gone::Lost)))
@@ -387,6 +401,36 @@ impl Stream {
         .await
     }
 }
+
+impl Default for Stream {
+    /// Of no session, as it lies in the free list.
+    fn default() -> Self {
+        Self {
+            session: None,
+            id: StreamId(0),
+            signal: Signal::new(),
+            inbox: RefCell::default(),
+            has_room: Cell::new(false),
+            upstream_timer: Timer::new(),
+            timer: Timer::new(),
+            room_timer: Timer::new(),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+            wants_continue: Cell::new(false),
+            awaits_body: Cell::new(false),
+            awaits_room: Cell::new(false),
+        }
+    }
+}
+
+thread_local! {
+    /// Streams without a session. Never dropped, like the lists of `recycle`.
+    static SPARE: ManuallyDrop<RefCell<Vec<Rc<Stream>>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+}
+
+/// Streams whose memory a thread keeps.
+const SPARE_MAX: usize = 512;
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -420,7 +464,8 @@ const CHUNK_MAX: usize = 16 * 1024;
 /// ended on both sides.
 #[derive(Debug)]
 pub(in crate::proxy) struct Handle {
-    stream: Rc<Stream>,
+    /// Emptied only by drop.
+    stream: Option<Rc<Stream>>,
     /// What the other side is told if its half is still open when ours has ended.
     unread: ErrorCode,
     /// What it is told if ours has not ended.
@@ -432,12 +477,13 @@ impl Handle {
     pub(super) fn of_server(stream: Rc<Stream>) -> Self {
         // RFC 9113 §8.1: a server that needs no more of a request says NO_ERROR behind its response.
         let unfinished = Cell::new(ErrorCode::Internal);
-        Self { stream, unread: ErrorCode::NoError, unfinished }
+        Self { stream: Some(stream), unread: ErrorCode::NoError, unfinished }
     }
 
     /// The owner of a stream that we opened.
     pub(super) fn of_client(stream: Rc<Stream>) -> Self {
-        Self { stream, unread: ErrorCode::Cancel, unfinished: Cell::new(ErrorCode::Cancel) }
+        let unfinished = Cell::new(ErrorCode::Cancel);
+        Self { stream: Some(stream), unread: ErrorCode::Cancel, unfinished }
     }
 
     /// If our half has not ended, `code` says why.
@@ -449,13 +495,14 @@ impl Handle {
 impl std::ops::Deref for Handle {
     type Target = Rc<Stream>;
     fn deref(&self) -> &Rc<Stream> {
-        &self.stream
+        self.stream.as_ref().expect("emptied only by drop")
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let stream = &self.stream;
-        stream.session.end(stream.id, self.unread, self.unfinished.get());
+        let Some(stream) = self.stream.take() else { return };
+        stream.session().end(stream.id, self.unread, self.unfinished.get());
+        Stream::recycle(stream);
     }
 }
