@@ -18,6 +18,7 @@ mod metrics;
 mod node;
 mod program;
 mod proxy;
+mod real;
 mod rfc8441;
 mod rfc9110;
 mod rfc9112;

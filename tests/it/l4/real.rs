@@ -1,11 +1,9 @@
 //! Real software through us: OpenSSL's client to two TLS servers by name.
-//!
-//! What isn't installed is passed over with a word on stderr; where `RINGWAY_REAL` is set that is a
-//! failure.
 
 use super::{L4, PATIENCE};
 use crate::{
     proxy::rig::{on_both, own_address},
+    real::{is_there, missing},
     scratch::Scratch,
 };
 use std::{
@@ -34,18 +32,6 @@ impl Drop for Server {
         drop(self.0.kill());
         drop(self.0.wait());
     }
-}
-
-fn missing(what: &str) {
-    assert!(std::env::var_os("RINGWAY_REAL").is_none(), "{what} is missing");
-    drop(std::io::Write::write_all(
-        &mut std::io::stderr(),
-        format!("skipped: {what} is missing\n").as_bytes(),
-    ));
-}
-
-fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
 }
 
 fn openssl(args: &[&str]) -> Output {

@@ -196,6 +196,17 @@ impl H2 {
         }
     }
 
+    /// Notes what has come already, on a connection in the clear.
+    pub(crate) fn look(&mut self) {
+        self.flush();
+        self.wire.stream.set_nonblocking(true).unwrap();
+        let is_there = self.wire.stream.peek(&mut [0]).is_ok();
+        self.wire.stream.set_nonblocking(false).unwrap();
+        if is_there {
+            self.step();
+        }
+    }
+
     /// Gives the credit back that was kept while stalled.
     pub(crate) fn resume(&mut self) {
         self.is_stalled = false;

@@ -8,6 +8,7 @@ mod bodies;
 pub(crate) mod endpoint;
 mod forwarding;
 mod h2_down;
+mod h2_limits;
 mod h2_up;
 pub(crate) mod h2_wire;
 mod hostile;

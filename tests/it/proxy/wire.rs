@@ -210,10 +210,17 @@ impl Wire {
     /// What comes next, however much it is.
     #[track_caller]
     pub(crate) fn piece(&mut self) -> Result<Vec<u8>, End> {
+        self.piece_within(usize::MAX)
+    }
+
+    /// The same, `most` bytes of it.
+    #[track_caller]
+    pub(crate) fn piece_within(&mut self, most: usize) -> Result<Vec<u8>, End> {
         if self.buffered.is_empty() {
             self.fill()?;
         }
-        Ok(std::mem::take(&mut self.buffered))
+        let rest = self.buffered.split_off(most.min(self.buffered.len()));
+        Ok(std::mem::replace(&mut self.buffered, rest))
     }
 
     /// Takes exactly `length` bytes; none when the connection ends before.

@@ -6,6 +6,7 @@ mod certificates;
 mod clients;
 mod files;
 mod handshakes;
+mod openssl;
 mod sessions;
 mod swaps;
 mod upstreams;

@@ -1,15 +1,23 @@
 //! Certificates that are replaced under a running ringway.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use rcgen::PKCS_ECDSA_P256_SHA256;
+use ringway::protocol::h2::Limits;
 
 use super::{
-    authority::{Authority, connect, for_names, shown},
+    authority::{Authority, connect, connect_to, for_names, shown},
     certificates::plan,
 };
 use crate::proxy::{
     endpoint::{Endpoint, ok},
+    h2_wire::H2,
     rig::on_both,
 };
 
@@ -29,16 +37,15 @@ fn swaps_and_reloads_under_load_fail_no_request() {
             assert_eq!(wire.get("/").status(), 200);
             wire
         };
-        let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_over = Arc::new(AtomicBool::new(false));
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..4)
                 .map(|_| {
                     let (rig, config, is_over) = (rig.address, &config, Arc::clone(&is_over));
                     scope.spawn(move || {
                         let mut count = 0;
-                        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                            let mut wire =
-                                super::authority::connect_to(rig, config, "localhost").unwrap();
+                        while !is_over.load(Relaxed) {
+                            let mut wire = connect_to(rig, config, "localhost").unwrap();
                             for _ in 0..5 {
                                 assert_eq!(wire.get("/").status(), 200);
                                 count += 1;
@@ -59,13 +66,72 @@ fn swaps_and_reloads_under_load_fail_no_request() {
                 rig.admin().reload().unwrap();
                 rig.admin().reload().unwrap();
             }
-            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            is_over.store(true, Relaxed);
             let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
             assert!(answered > 100, "{answered}");
         });
         // The connection from before all of that.
         let mut kept = kept;
         assert_eq!(kept.get("/").status(), 200);
+    });
+}
+
+/// Streams of connections that live through it all, and of new ones.
+#[test]
+fn swaps_and_reloads_fail_no_stream_of_http2() {
+    let authority = Authority::new("authority");
+    on_both(|driver| {
+        let file = format!("h2-{driver}");
+        let entry = authority.server(&file, &["localhost"]);
+        let served = Endpoint::listen().serve(|_| ok("fine").into());
+        let mut plan = plan(served.address, &[&entry], "alpn = ['h2', 'http/1.1']");
+        plan.shards = 2;
+        let rig = plan.start(driver);
+        let mut config = authority.trusting();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let (config, is_over) = (Arc::new(config), AtomicBool::new(false));
+        let ask = |rounds: usize| {
+            let wire = connect_to(rig.address, &config, "localhost").unwrap();
+            let mut client = H2::client_on(wire, Limits::default());
+            let mut answered = 0;
+            for _ in 0..rounds {
+                let streams: Vec<_> = (0..8).map(|n| client.get(&format!("/{n}"))).collect();
+                for stream in streams {
+                    let heard = client.whole(stream);
+                    assert_eq!((heard.status, heard.text()), (200, "fine"));
+                    answered += 1;
+                }
+                client.heard.clear();
+                if is_over.load(Relaxed) {
+                    break;
+                }
+            }
+            assert!(client.farewells.is_empty(), "{:?}", client.farewells);
+            answered
+        };
+        std::thread::scope(|scope| {
+            let long = scope.spawn(|| ask(usize::MAX));
+            let short: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut answered = 0;
+                        while !is_over.load(Relaxed) {
+                            answered += ask(10);
+                        }
+                        answered
+                    })
+                })
+                .collect();
+            for _ in 0..10 {
+                let issued = authority.issue(for_names(&["localhost"]), &PKCS_ECDSA_P256_SHA256);
+                authority.write(&file, &issued.0, &issued.1);
+                rig.admin().reload().unwrap();
+                rig.admin().reload().unwrap();
+            }
+            is_over.store(true, Relaxed);
+            let answered: usize = short.into_iter().map(|one| one.join().unwrap()).sum();
+            assert!(long.join().unwrap() > 8 && answered > 100, "{answered}");
+        });
     });
 }
 
