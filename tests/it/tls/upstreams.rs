@@ -13,7 +13,8 @@ use crate::proxy::{
 fn rig(endpoint: &Endpoint, tls: &str, driver: &'static str) -> Rig {
     let mut plan = Plan::to(&[endpoint.address()]);
     plan.upstream += &format!("\ntls = {{ {tls} }}");
-    plan.route = "timeouts = { connect = '5s' }\nretry = { attempts = 0 }".to_owned();
+    // The handshake is a part of it, and the endpoint here is a thread of a busy machine.
+    plan.route = "timeouts = { connect = '20s' }\nretry = { attempts = 0 }".to_owned();
     plan.start(driver)
 }
 
