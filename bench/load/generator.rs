@@ -94,7 +94,7 @@ impl Run {
             .find(|(path, _)| *path == plan.path)
             .map_or(SIZES[0].1, |(_, bytes)| *bytes);
         let (request, body, scratch) = (plan.request(), wire::body(bytes), vec![0; 256 << 10]);
-        let shared = Shared { to: plan.to, request, body, scratch };
+        let shared = Shared { to: plan.to, request, body, scratch, is_fresh: plan.fresh };
         let count = plan.idle.unwrap_or(plan.connections);
         let clients = (0..count).map(|index| Client::new(Token(index))).collect();
         let seen = Seen {

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// The body that every response must carry.
     pub(crate) body: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
+    /// Each request has a connection of its own; who serves it may not be told so by a relay.
+    pub(crate) is_fresh: bool,
 }
 
 pub(crate) struct Client {
@@ -107,6 +109,9 @@ impl Client {
             let bytes = std::mem::take(&mut shared.scratch);
             let taken = self.take(&bytes[..n], &shared.body);
             shared.scratch = bytes;
+            if shared.is_fresh && matches!(taken, Ok(true)) {
+                self.stream = None;
+            }
             match taken {
                 Ok(false) if n < shared.scratch.len() && !is_closed => return None,
                 Ok(false) => {}
