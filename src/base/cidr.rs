@@ -1,10 +1,13 @@
-//! Blocks of IP addresses, such as `10.0.0.0/8`.
+//! Blocks of IP addresses, such as `10.0.0.0/8`; and `unix:`, the clients of Unix sockets.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A block of addresses. IPv4-mapped IPv6 addresses count as IPv4, on both sides.
+use super::address::{UNIX_CLIENT, UNIX_CLIENT_TEXT};
+
+/// A block of addresses. IPv4-mapped IPv6 addresses count as IPv4, on both sides. [`UNIX_CLIENT`] is
+/// in the block of its own, written `unix:`, and in no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cidr {
     network: IpAddr,
@@ -45,6 +48,7 @@ impl Cidr {
     /// Whether `address` lies in the block.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
+            (IpAddr::V4(_), UNIX_CLIENT) => *self == UNIX_BLOCK,
             (IpAddr::V4(network), IpAddr::V4(v4)) => {
                 v4.to_bits() & mask_v4(self.prefix) == network.to_bits()
             }
@@ -61,6 +65,9 @@ impl FromStr for Cidr {
 
     /// An address alone is a block of one.
     fn from_str(text: &str) -> Result<Self, CidrError> {
+        if text == UNIX_CLIENT_TEXT {
+            return Ok(UNIX_BLOCK);
+        }
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => {
                 if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -83,9 +90,15 @@ impl FromStr for Cidr {
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == UNIX_BLOCK {
+            return f.write_str(UNIX_CLIENT_TEXT);
+        }
         write!(f, "{}/{}", self.network, self.prefix)
     }
 }
+
+/// The clients of Unix sockets.
+const UNIX_BLOCK: Cidr = Cidr { network: UNIX_CLIENT, prefix: 32 };
 
 fn mask_v4(prefix: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
@@ -122,6 +135,15 @@ mod tests {
         assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"));
         assert!(contains("::ffff:10.0.0.0/104", "10.1.2.3"));
         assert!(!contains("::/0", "::ffff:10.1.2.3"));
+    }
+
+    #[test]
+    fn clients_of_unix_sockets_are_a_block_of_their_own() {
+        let unix: Cidr = "unix:".parse().unwrap();
+        assert!(unix.contains(UNIX_CLIENT));
+        assert!(!unix.contains("127.0.0.1".parse().unwrap()));
+        assert!(!"0.0.0.0/0".parse::<Cidr>().unwrap().contains(UNIX_CLIENT));
+        assert_eq!(unix.to_string(), "unix:");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Words that every layer uses: quantities with units, blocks of addresses, paths, counters, the access
+//! Words that every layer uses: quantities with units, addresses and blocks of them, paths, counters, the access
 //! record. Knows of nothing else.
 
 pub mod access;
+pub mod address;
 pub mod cidr;
 pub mod civil;
 pub mod crc;

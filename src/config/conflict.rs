@@ -6,7 +6,8 @@
 mod packets;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+
+use crate::base::address::Address;
 
 use super::pattern::{HostPattern, PathPattern, Specificity};
 use super::place::{Place, Problems, Sources};
@@ -45,7 +46,7 @@ struct Way<'c> {
 impl Check<'_> {
     fn addresses(&self) {
         // UDP has ports of its own.
-        let mut users: HashMap<(SocketAddr, bool), usize> = HashMap::new();
+        let mut users: HashMap<(Address, bool), usize> = HashMap::new();
         for (index, listener) in self.config.listeners.iter().enumerate() {
             for address in &listener.addresses {
                 let is_udp = listener.protocol == Protocol::Udp;
@@ -68,7 +69,7 @@ impl Check<'_> {
             }
         }
         if let Some(address) = self.config.admin.dashboard
-            && let Some(index) = users.get(&(address, false))
+            && let Some(index) = users.get(&(address.into(), false))
         {
             let ListenerConfig { name, .. } = &self.config.listeners[*index];
             let message =
@@ -179,6 +180,14 @@ impl Check<'_> {
                 self.route_problem(
                     index,
                     format!("upstream {name} has `proxy_protocol`, which datagrams don't carry"),
+                );
+            }
+            let unix = upstream.endpoints.iter().find(|endpoint| endpoint.address.ip().is_none());
+            if is_udp && let Some(unix) = unix {
+                let (name, address) = (quoted(&upstream.name), unix.address);
+                self.route_problem(
+                    index,
+                    format!("upstream {name} has an endpoint at `{address}`; datagrams go to IP addresses"),
                 );
             }
             let is_of_http = upstream.balance.key().is_some_and(|key| *key != HashKey::SourceIp);

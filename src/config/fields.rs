@@ -233,6 +233,17 @@ impl<'t> Value<'t> {
         }
     }
 
+    /// The mode of a file, such as `0o660`.
+    pub(super) fn mode(&self) -> Option<u32> {
+        let what = "the mode of a file, such as `0o660`";
+        let Kind::Integer(number) = self.node.kind else { return self.expected(what) };
+        let mode = u32::try_from(number).ok().filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            self.problem("isn't the mode of a file: write it in octal, such as `0o660`");
+        }
+        mode
+    }
+
     pub(super) fn share(&self) -> Option<f64> {
         let number = match self.node.kind {
             Kind::Float(number) => number,

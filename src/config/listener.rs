@@ -1,9 +1,9 @@
 //! `[listener.NAME]`: where clients connect and what they may cost us.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{
+    address::Address,
     cidr::Cidr,
     units::{ByteRate, Rate},
 };
@@ -18,7 +18,9 @@ pub struct ListenerConfig {
     /// Name of the table.
     pub name: String,
     /// Addresses to bind; at least one, none used by another listener, ports are not 0.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
+    /// Mode of the files of its Unix sockets. Default: 0o666, as open as a port of this machine.
+    pub socket_mode: u32,
     /// What is spoken. Default: [`Protocol::Http`].
     pub protocol: Protocol,
     /// How the fast path gets its packets to endpoints; then no shard listens. TCP and UDP only.
@@ -132,12 +134,16 @@ pub const HTTPS_PORT: u16 = 443;
 /// The largest `limits.headers` in bytes: what the codec takes.
 pub const HEADERS_MAX: u32 = 64 * 1024;
 
+/// The default of `socket_mode`.
+pub(super) const SOCKET_MODE: u32 = 0o666;
+
 impl ListenerConfig {
     /// A listener on these addresses with every default.
-    pub fn new(name: String, addresses: Vec<SocketAddr>) -> Self {
+    pub fn new(name: String, addresses: Vec<impl Into<Address>>) -> Self {
         Self {
             name,
-            addresses,
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            socket_mode: SOCKET_MODE,
             protocol: Protocol::Http,
             forward: None,
             syn_rate: None,
@@ -156,7 +162,7 @@ impl ListenerConfig {
 
     /// The addresses that shards listen on; none when packets are forwarded.
     #[must_use]
-    pub fn bound_addresses(&self) -> &[SocketAddr] {
+    pub fn bound_addresses(&self) -> &[Address] {
         if self.forward.is_some() { &[] } else { &self.addresses }
     }
 }

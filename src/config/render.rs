@@ -143,6 +143,9 @@ fn log(out: &mut Out, log: &LogConfig) {
 fn listener(out: &mut Out, listener: &ListenerConfig) {
     out.header(format!("[listener.{}]", key(&listener.name)));
     out.set("address", list(listener.addresses.iter().map(|address| string(&address.to_string()))));
+    if listener.addresses.iter().any(|address| address.ip().is_none()) {
+        out.set("socket_mode", format!("0o{:o}", listener.socket_mode));
+    }
     out.set("protocol", word(&Protocol::WORDS, listener.protocol));
     if let Some(forward) = listener.forward {
         out.set("forward", word(&PacketForward::WORDS, forward));

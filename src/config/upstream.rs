@@ -1,8 +1,9 @@
 //! `[upstream.NAME]`: a group of endpoints that serve the same.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use crate::base::address::Address;
 
 use super::admission::ProxyVersion;
 use super::tls::UpstreamTls;
@@ -127,8 +128,8 @@ impl BalancePolicy {
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// Where it is; the port is not 0.
-    pub address: SocketAddr,
+    /// Where it is; a port is not 0.
+    pub address: Address,
     /// Its share, 1 to 256. Default: 1.
     pub weight: u32,
     /// Used only while no other endpoint is available. Default: false.
@@ -243,8 +244,8 @@ impl UpstreamConfig {
 
 impl EndpointConfig {
     /// An endpoint with weight 1.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, weight: 1, backup: false }
+    pub fn new(address: impl Into<Address>) -> Self {
+        Self { address: address.into(), weight: 1, backup: false }
     }
 }
 

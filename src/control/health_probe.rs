@@ -11,7 +11,6 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -20,6 +19,7 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
+    base::address::Address,
     config::HealthConfig,
     control::{
         node::{Probed, Verdict},
@@ -41,7 +41,7 @@ pub struct Prober {
 }
 
 /// Which endpoint: the upstream's name and the address.
-type Key = (String, SocketAddr);
+type Key = (String, Address);
 
 /// One endpoint's probe.
 struct Probe {
@@ -158,7 +158,7 @@ struct How {
 }
 
 /// Asks for ever.
-async fn run(address: SocketAddr, how: How, state: Rc<RefCell<State>>) {
+async fn run(address: Address, how: How, state: Rc<RefCell<State>>) {
     let mut random = seed(address);
     loop {
         let next = Instant::now() + jittered(how.health.interval, &mut random);
@@ -169,10 +169,12 @@ async fn run(address: SocketAddr, how: How, state: Rc<RefCell<State>>) {
 }
 
 /// Endpoints and processes that start together shall not ask together.
-fn seed(address: SocketAddr) -> u64 {
+fn seed(address: Address) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a seed, on the control thread")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    now.as_secs() ^ u64::from(now.subsec_nanos()) << 32 ^ u64::from(address.port()) << 16
+    now.as_secs()
+        ^ u64::from(now.subsec_nanos()) << 32
+        ^ address.ip().map_or(0, |ip| u64::from(ip.port())) << 16
 }
 
 /// The interval, give or take up to a tenth.

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod node;
 pub mod run;
 pub mod sampler;
+pub(crate) mod socket_file;
 pub mod status;
 pub mod upstreams;
 pub mod view;

@@ -3,11 +3,12 @@
 //! The server implements [`Node`]; the control loop owns it and calls it on the control thread, one
 //! call at a time. A call may take milliseconds (a reload binds sockets), never seconds.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
+    base::address::Address,
     config::{AdminConfig, HealthConfig, LogConfig},
     control::view::View,
     transport::tls::ClientTls,
@@ -101,7 +102,7 @@ pub struct Probed {
     /// The upstream's name; with the address it says which endpoint this is.
     pub upstream: String,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What is sent before the question: a PROXY header, if the upstream has one.
     pub preface: Vec<u8>,
     /// How to ask.

@@ -6,7 +6,6 @@
 mod packets;
 
 use std::{
-    net::SocketAddr,
     process,
     time::{Duration, SystemTime},
 };
@@ -14,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{civil::Civil, metrics::HistogramSnapshot},
+    base::{address::Address, civil::Civil, metrics::HistogramSnapshot},
     control::{
         node::Phase,
         sampler::Window,
@@ -151,7 +150,7 @@ pub struct ListenerStatus {
     #[serde(default)]
     pub alpn: Vec<String>,
     /// As bound.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     /// Client connections open.
     pub open: u64,
     /// Accepted since the start.
@@ -277,7 +276,7 @@ pub struct UpstreamStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointStatus {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// With protocol `auto`, what it chose: `http/1.1` or `h2`; absent before its first connection.
     #[serde(default)]
     pub spoken: Option<String>,

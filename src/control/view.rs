@@ -6,12 +6,9 @@
 
 pub mod packets;
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use crate::base::metrics::HistogramSnapshot;
+use crate::base::{address::Address, metrics::HistogramSnapshot};
 use packets::PacketsView;
 
 /// Everything.
@@ -84,7 +81,7 @@ pub struct ListenerView {
     /// The versions of HTTP that are spoken, the preferred first.
     pub alpn: Vec<&'static str>,
     /// As bound: a configured port 0 shows the port the kernel gave.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections open now.
@@ -280,7 +277,7 @@ impl UpstreamView {
 #[derive(Debug, Clone)]
 pub struct EndpointView {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What it chose to speak; `None` where it has no choice, and before its first connection.
     pub spoken: Option<&'static str>,
     /// Its share.

@@ -11,16 +11,15 @@ use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use super::{error::Error, handler::Downstream, shard::Shard};
 use crate::{
     balance::{Key, Tried},
+    base::address::UNIX_CLIENT,
     config::ProxyVersion,
-    protocol::proxy_protocol::{
-        Addresses, Announcement, Transport, encode_local_v1, encode_local_v2, encode_v1, encode_v2,
-    },
+    protocol::proxy_protocol::{Addresses, Announcement, Transport, encode_v1, encode_v2},
     runtime,
     transport::{
         counters::{FlowCounters, PerShard},
         relay::{End, relay},
     },
-    upstream::{Dial, Lent, Outcome, Pool, Upstream},
+    upstream::{Dial, Lent, Outcome, Pool, Upstream, announce_probe},
 };
 
 /// How connections are forwarded.
@@ -113,7 +112,8 @@ impl Forward {
         let config = &self.pool.upstream().config;
         Dial {
             timeout: self.options.connect,
-            from: config.transparent.then_some(client.client),
+            from: (config.transparent && client.client.ip() != UNIX_CLIENT)
+                .then_some(client.client),
             preface: config.proxy_protocol.map(|version| announce(version, client)),
         }
     }
@@ -127,15 +127,12 @@ impl fmt::Debug for Forward {
 
 /// The PROXY header for a client's connection.
 fn announce(version: ProxyVersion, client: &Downstream) -> Vec<u8> {
-    let mut wire = Vec::with_capacity(128);
-    let Ok(destination) = client.local_addr() else {
-        // The client is gone; so will be the connection.
-        match version {
-            ProxyVersion::V1 => encode_local_v1(&mut wire),
-            ProxyVersion::V2 => encode_local_v2(&mut wire),
-        }
-        return wire;
+    let destination = match client.local_addr() {
+        Ok(destination) if client.client.ip() != UNIX_CLIENT => destination,
+        // A Unix socket's client has no address, one that is gone will have no connection.
+        _ => return announce_probe(version),
     };
+    let mut wire = Vec::with_capacity(128);
     let addresses = Addresses { source: client.client, destination };
     if version == ProxyVersion::V1 {
         encode_v1(&addresses, &mut wire);

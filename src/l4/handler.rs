@@ -11,6 +11,7 @@ use std::{
 
 use super::{error::Error, shard::Shard};
 use crate::{
+    base::address::Address,
     protocol::client_hello::ClientHello,
     runtime::{Expired, PooledFuture, TcpStream, Timer},
     transport::{
@@ -76,7 +77,7 @@ pub struct Downstream {
 pub(super) struct Trace {
     pub(super) route: Cell<Option<usize>>,
     pub(super) upstream: RefCell<Option<Rc<str>>>,
-    pub(super) endpoint: Cell<Option<SocketAddr>>,
+    pub(super) endpoint: Cell<Option<Address>>,
     pub(super) attempts: Cell<u32>,
     /// From accept to a connected endpoint.
     pub(super) connected: Cell<Option<Duration>>,

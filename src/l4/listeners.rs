@@ -1,13 +1,16 @@
 //! The L4 listeners of one shard: opened, replaced and closed as configurations come and go.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, fmt, rc::Rc, time::Duration};
 
 use super::{
     service::{ListenerPlan, Service},
     shard::Shard,
     udp::{FlowPlan, FlowService},
 };
-use crate::runtime::{self, Task, TcpListener, UdpSocket};
+use crate::{
+    base::address::Address,
+    runtime::{self, Task, TcpListener, UdpSocket},
+};
 
 /// A bound socket for a listener of a plan that is committed with it.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub struct Listening {
     /// The listener's name.
     pub name: String,
     /// The address as configured.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The socket.
     pub socket: Socket,
 }
@@ -34,7 +37,7 @@ pub struct Listeners {
     shard: Rc<Shard>,
     streams: BTreeMap<String, Rc<Service>>,
     flows: BTreeMap<String, Rc<FlowService>>,
-    sockets: BTreeMap<(String, SocketAddr), Open>,
+    sockets: BTreeMap<(String, Address), Open>,
     closing: Vec<Task>,
 }
 
@@ -63,7 +66,7 @@ impl Listeners {
         streams: Vec<ListenerPlan>,
         flows: Vec<FlowPlan>,
         sockets: Vec<Listening>,
-        is_wanted: impl Fn(&str, SocketAddr) -> bool,
+        is_wanted: impl Fn(&str, Address) -> bool,
     ) {
         self.replace(streams, flows);
         let before = std::mem::take(&mut self.sockets);

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     balance::{Key, Tried},
     base::access::{AccessFormat, AccessRecord},
+    base::address::Address,
     runtime::{self, Datagram, Datagrams, Expired, Outbox, Signal, Task, Timer, UdpSocket},
     transport::{
         admission::Gate,
@@ -360,7 +361,9 @@ impl Table {
         while tried.attempts() <= forward.attempts {
             let index = pool.pick(&mut tried, key).ok()?;
             let held = pool.hold(index);
-            match UdpSocket::connect(held.endpoint().address, from) {
+            // The configuration has no others for UDP.
+            let Address::Ip(address) = held.endpoint().address else { continue };
+            match UdpSocket::connect(address, from) {
                 Ok(socket) => {
                     return Some(Flow {
                         socket: Rc::new(socket),

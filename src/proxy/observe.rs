@@ -1,10 +1,13 @@
 //! What is told after an exchange's last byte: once, synchronously, on the shard.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Duration, time::Instant};
 
 use super::{error::Error, request::Request, shard::Shard, snapshot::Snapshot};
 use crate::{
-    base::access::{AccessFormat, AccessRecord, TlsFacts},
+    base::{
+        access::{AccessFormat, AccessRecord, TlsFacts},
+        address::Address,
+    },
     protocol::http::Name,
     runtime,
     transport::tls::Handshaken,
@@ -103,7 +106,7 @@ impl Summary<'_> {
 
     /// The endpoint that answered, or was tried last.
     #[must_use]
-    pub fn endpoint(&self) -> Option<SocketAddr> {
+    pub fn endpoint(&self) -> Option<Address> {
         self.request.trace.endpoint
     }
 

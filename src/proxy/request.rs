@@ -19,6 +19,7 @@ use super::{
     response::Response,
 };
 use crate::{
+    base::address::Address,
     protocol::{h1, http::RequestHead},
     transport::tls::Handshaken,
 };
@@ -66,7 +67,7 @@ pub(super) struct Trace {
     /// Index of the upstream in the snapshot.
     pub(super) upstream: Option<u32>,
     /// The endpoint that answered, or failed last.
-    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) endpoint: Option<Address>,
     /// Attempts after the first.
     pub(super) retries: u32,
     /// When the upstream's response head was complete.

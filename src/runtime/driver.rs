@@ -282,6 +282,15 @@ impl Driver {
         }
     }
 
+    /// A socket that is connected to the Unix socket at `path`.
+    pub(crate) fn connect_unix(&self, path: &str) -> io::Result<RawFd> {
+        match self {
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+            _ => sys::connect_unix(path),
+        }
+    }
+
     /// Sends FIN after what was sent before.
     pub(crate) fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
         match self {
@@ -335,6 +344,15 @@ impl Driver {
     }
 
     /// Lets the socket count as readable only when `count` bytes are there.
+    /// Whether nothing will come behind what is there.
+    pub(crate) fn has_ended(&self, fd: RawFd) -> bool {
+        match self {
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => false,
+            _ => sys::has_ended(fd),
+        }
+    }
+
     pub(crate) fn set_low_water(&self, fd: RawFd, count: usize) -> io::Result<()> {
         match self {
             #[cfg(any(test, feature = "sim"))]

@@ -7,7 +7,8 @@
 //! ```
 //! What is looked at stays in the socket, so whoever reads next needs to know nothing of it. To
 //! wait for more than has been seen, the socket's low-water mark is raised (SO_RCVLOWAT): it is
-//! readable only when that many bytes are there, or the stream has ended. These are system calls
+//! readable only when that many bytes are there, or the stream has ended. A Unix socket doesn't know
+//! the mark: whoever finds nothing new there has to look again after a while. These are system calls
 //! of their own, once or twice a connection; the bytes of a stream come by the driver.
 
 use std::io;
@@ -45,6 +46,15 @@ impl TcpStream {
         shard::with(|shard| {
             let fd = shard.fd(self.socket());
             shard.driver.borrow().look(fd, buf, Look::Take)
+        })
+    }
+
+    /// Whether nothing will come behind what is there: the other side has ended its stream, or the
+    /// connection has failed.
+    pub fn has_ended(&self) -> bool {
+        shard::with(|shard| {
+            let fd = shard.fd(self.socket());
+            shard.driver.borrow().has_ended(fd)
         })
     }
 

@@ -13,9 +13,12 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::runtime::{ListenOptions, look::Look};
+use crate::{
+    base::address::UNIX_CLIENT,
+    runtime::{ListenOptions, look::Look},
+};
 
 /// A socket address in the kernel's layout.
 #[derive(Clone, Copy)]
@@ -139,6 +142,21 @@ pub(crate) fn socket(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Raw
     Ok(socket.into_raw_fd())
 }
 
+/// Connects to a Unix socket, or fails, at once; `WouldBlock` when its queue is full.
+pub(crate) fn connect_unix(path: &str) -> io::Result<RawFd> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into_raw_fd())
+}
+
+/// Whether the other side has ended its stream, or the connection has failed.
+pub(crate) fn has_ended(fd: RawFd) -> bool {
+    let mut asked = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the pointer is writable for one pollfd.
+    let told = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    told > 0
+}
+
 pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     // SAFETY: takes no pointer; a wrong descriptor is an error.
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
@@ -189,8 +207,7 @@ fn name(fd: RawFd, call: NameCall) -> io::Result<SocketAddr> {
     check(unsafe { call(fd, storage.as_mut_ptr().cast(), &raw mut len) })?;
     // SAFETY: all-zero storage is valid, and the kernel wrote a valid address over it.
     let storage = unsafe { storage.assume_init() };
-    // A Unix socket (or a pair: tests, hand-over) has no internet address.
-    let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    let nowhere = SocketAddr::new(UNIX_CLIENT, 0);
     Ok(address_of(&storage).unwrap_or(nowhere))
 }
 

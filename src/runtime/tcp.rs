@@ -1,12 +1,14 @@
-//! TCP sockets: what the layers above hold. The work is done in `op`, one file per operation.
+//! Stream sockets, TCP or Unix: what the layers above hold. The work is done in `op`, one file per operation.
 
 use std::{
     fmt, io,
     marker::PhantomData,
     net::SocketAddr,
-    os::fd::{IntoRawFd, RawFd},
+    os::fd::{IntoRawFd, OwnedFd, RawFd},
     rc::Rc,
 };
+
+use socket2::Socket;
 
 use crate::runtime::{
     Lease, Recv, SendBuf, Sending,
@@ -61,13 +63,14 @@ impl TcpListener {
         })
     }
 
-    /// Takes over a bound and listening socket of std (hand-over across reloads and upgrades).
+    /// Takes over a bound and listening socket, TCP or Unix, bound elsewhere.
     ///
     /// # Errors
     /// When it can't be made non-blocking.
-    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Ok(shard::with(|shard| Self::adopt(shard, listener.into_raw_fd())))
+    pub fn from_std(listener: impl Into<OwnedFd>) -> io::Result<Self> {
+        let socket = Socket::from(listener.into());
+        socket.set_nonblocking(true)?;
+        Ok(shard::with(|shard| Self::adopt(shard, socket.into_raw_fd())))
     }
 
     fn adopt(shard: &Shard, fd: RawFd) -> Self {
@@ -132,7 +135,7 @@ fn fd_of(shard: &Shard, socket: u32) -> io::Result<RawFd> {
     Ok(entry.fd.get())
 }
 
-/// A connected TCP socket; closing is dropping. All methods take `&self`: share it in an `Rc` to
+/// A connected TCP or Unix socket; closing is dropping. All methods take `&self`: share it in an `Rc` to
 /// read and write at once. At most one receive and one send are in flight at a time.
 pub struct TcpStream {
     socket: u32,
@@ -168,6 +171,15 @@ impl TcpStream {
     /// Those of `setsockopt(2)`, `bind(2)` and `connect(2)`.
     pub async fn connect_from(address: SocketAddr, from: SocketAddr) -> io::Result<Self> {
         connect::run(address, Some(from)).await
+    }
+
+    /// Connects to the Unix socket at `path`. No time limit of its own: while the queue of whoever
+    /// listens there is full it tries again every few milliseconds. Cancel safe.
+    ///
+    /// # Errors
+    /// Those of `socket(2)` and `connect(2)`; `Unsupported` in the simulation.
+    pub async fn connect_unix(path: &str) -> io::Result<Self> {
+        connect::run_unix(path).await
     }
 
     /// Starts a receive *now* and returns its future: it may be parked un-awaited (as the watch
@@ -266,7 +278,8 @@ impl TcpStream {
         });
     }
 
-    /// The address of the other side.
+    /// The address of the other side; [`UNIX_CLIENT`](crate::base::address::UNIX_CLIENT) and port
+    /// 0 for a Unix socket.
     ///
     /// # Errors
     /// Those of `getpeername(2)`.

@@ -32,7 +32,7 @@ impl Demo {
         // Before anything is printed that wouldn't be true.
         listeners::probe(listen).map_err(|source| {
             let hint = listeners::hint(&source);
-            Error::Bind { listener: "web".to_owned(), address: listen, source, hint }
+            Error::Bind { listener: "web".to_owned(), address: listen.into(), source, hint }
         })?;
         let start = |(name, port)| demo_upstream::start(name, port).map_err(Error::Thread);
         let endpoints: Vec<_> = [("a", 9001), ("b", 9002), ("c", 9003)]

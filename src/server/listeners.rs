@@ -3,13 +3,16 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    path::Path,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Error, order::BoundSocket};
 use crate::{
+    base::address::{Address, UnixPath},
     config::{self, AcceptBalance, ListenerConfig, RuntimeConfig},
+    control::socket_file::{Holder, SocketFile, SocketFileError},
     runtime::choose_by_cpu,
 };
 
@@ -18,10 +21,12 @@ use crate::{
 pub(super) struct Bound {
     pub(super) listener: String,
     /// As configured.
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// As the kernel has it: differs where the port was left to it.
-    pub(super) local: SocketAddr,
+    pub(super) local: Address,
     pub(super) sockets: Vec<BoundSocket>,
+    /// Of a Unix socket.
+    pub(super) file: Option<SocketFile>,
     /// As [`slot`] has it.
     pub(super) slot: String,
 }
@@ -47,7 +52,8 @@ pub(super) enum Others {
 }
 
 /// Whether sockets of the two addresses would be taken for the same by [`probe`].
-pub(super) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlaps(one: Address, other: Address) -> bool {
+    let (Address::Ip(one), Address::Ip(other)) = (one, other) else { return one == other };
     one.port() == other.port()
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
@@ -56,6 +62,52 @@ pub(super) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
 /// Binds `address` of `listener` once for each shard.
 pub(super) fn bind(
     listener: &ListenerConfig,
+    address: Address,
+    runtime: &RuntimeConfig,
+    others: Others,
+) -> Result<Bound, Error> {
+    match address {
+        Address::Ip(ip) => bind_ip(listener, ip, runtime, others),
+        Address::Unix(path) => bind_unix(listener, path, runtime.shards.len(), others),
+    }
+}
+
+/// One socket for all shards: the kernel has no groups of Unix sockets. Each shard accepts from it.
+fn bind_unix(
+    listener: &ListenerConfig,
+    path: UnixPath,
+    shards: usize,
+    others: Others,
+) -> Result<Bound, Error> {
+    let address = Address::Unix(path);
+    let wrong = |source: io::Error| {
+        let hint = match source.kind() {
+            io::ErrorKind::AddrInUse => " (another process listens there; `ss -lxp` shows which)",
+            io::ErrorKind::PermissionDenied => " (its directory must be writable)",
+            _ => "",
+        };
+        Error::Bind { listener: listener.name.clone(), address, source, hint }
+    };
+    let holder = match others {
+        Others::Refused => Holder::Nobody,
+        Others::Ours => Holder::Ours,
+    };
+    let bound = SocketFile::bind(Path::new(path.as_str()), listener.socket_mode, holder);
+    let (socket, file) = bound.map_err(|error| {
+        wrong(match error {
+            SocketFileError::InUse => io::ErrorKind::AddrInUse.into(),
+            SocketFileError::NotASocket => io::Error::other("exists and isn't a socket"),
+            SocketFileError::Io(error) => error,
+        })
+    })?;
+    let clones = (0..shards).map(|_| Ok(BoundSocket::Stream(socket.try_clone()?.into())));
+    let sockets = clones.collect::<io::Result<_>>().map_err(wrong)?;
+    let (listener, slot) = (listener.name.clone(), slot(listener));
+    Ok(Bound { listener, address, local: address, sockets, file: Some(file), slot })
+}
+
+fn bind_ip(
+    listener: &ListenerConfig,
     address: SocketAddr,
     runtime: &RuntimeConfig,
     others: Others,
@@ -63,7 +115,7 @@ pub(super) fn bind(
     let shards = runtime.shards.len();
     let wrong = |source: io::Error| {
         let hint = hint(&source);
-        Error::Bind { listener: listener.name.clone(), address, source, hint }
+        Error::Bind { listener: listener.name.clone(), address: address.into(), source, hint }
     };
     let protocol = listener.protocol;
     // SO_REUSEPORT lets any process of the same user join the group: find out first whether
@@ -81,18 +133,19 @@ pub(super) fn bind(
         } else {
             let socket = open(local).map_err(wrong)?;
             local = socket.local_addr().map_err(wrong)?;
-            BoundSocket::Tcp(socket)
+            BoundSocket::Stream(socket.into())
         };
         sockets.push(socket);
     }
     // Datagrams of a flow stay with the shard that has the flow.
-    if let (AcceptBalance::Cpu, Some(BoundSocket::Tcp(socket))) =
+    if let (AcceptBalance::Cpu, Some(BoundSocket::Stream(socket))) =
         (runtime.accept_balance, sockets.first())
     {
         choose_by_cpu(socket, &runtime.shards).map_err(wrong)?;
     }
-    let slot = slot(listener);
-    Ok(Bound { listener: listener.name.clone(), address, local, sockets, slot })
+    let (listener, slot) = (listener.name.clone(), slot(listener));
+    let (address, local) = (address.into(), local.into());
+    Ok(Bound { listener, address, local, sockets, file: None, slot })
 }
 
 fn probe_for(protocol: config::Protocol, address: SocketAddr) -> io::Result<()> {

@@ -35,6 +35,7 @@ pub use l4::L4Scope;
 pub use shard::{Listening, Steward};
 
 use crate::{
+    base::address::Address,
     config::{
         self, Config, ConfigErrors, Cpus, EndpointConfig, ListenerConfig, RuntimeConfig,
         UpstreamConfig,
@@ -69,7 +70,7 @@ pub enum Error {
         /// The listener's name.
         listener: String,
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// What the kernel says.
         #[source]
         source: std::io::Error,

@@ -1,13 +1,14 @@
 //! What the control thread tells a shard, and what it hears back.
 
 use std::{
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::UdpSocket,
+    os::fd::OwnedFd,
     sync::{Arc, mpsc},
 };
 
 use super::l4::Makers;
 use crate::{
-    base::access::AccessSink,
+    base::{access::AccessSink, address::Address},
     proxy::{self, ConnectionLimit, Shared, Snapshot, stats::ShardStats},
     runtime::{DriverChoice, DriverKind, Options, StartError},
     upstream::Neighbours,
@@ -35,8 +36,8 @@ pub(super) enum Order {
 pub(super) struct BoundListener {
     /// Its listener's name.
     pub(super) name: String,
-    pub(super) address: SocketAddr,
-    pub(super) socket: TcpListener,
+    pub(super) address: Address,
+    pub(super) socket: OwnedFd,
 }
 
 /// A socket of an L4 listener that is bound for one shard.
@@ -44,14 +45,15 @@ pub(super) struct BoundListener {
 pub(super) struct BoundL4 {
     /// Its listener's name.
     pub(super) name: String,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     pub(super) socket: BoundSocket,
 }
 
 /// The socket itself.
 #[derive(Debug)]
 pub(super) enum BoundSocket {
-    Tcp(TcpListener),
+    /// For connections: TCP or Unix.
+    Stream(OwnedFd),
     Udp(UdpSocket),
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -23,10 +22,11 @@ use super::{
     privileges, reload, shard,
 };
 use crate::{
+    base::address::Address,
     config::{self, Config, ListenerConfig},
     control::{
         Control, Node, Phase, Probed, ReloadError, Reloaded, Stop, error_log::ErrorLogHandle,
-        upstreams, view::View,
+        socket_file::SocketFile, upstreams, view::View,
     },
     proxy::{self, ConnectionLimit, Handler, ShardScope, Shared, Snapshot, Tls, stats::ShardStats},
     runtime::{Options, mailbox, now_uncached, wall_now_uncached},
@@ -94,7 +94,9 @@ pub(super) struct Plane {
     pub(super) driver: Driver,
     pub(super) history: History,
     /// Bound addresses: as configured, and as the kernel has them.
-    pub(super) addresses: BTreeMap<(SocketAddr, String), SocketAddr>,
+    pub(super) addresses: BTreeMap<(Address, String), Address>,
+    /// Of Unix sockets among them.
+    files: BTreeMap<Address, SocketFile>,
     shards: Vec<ShardHandle>,
     certificates: Certificates,
     pub(super) packets: Option<Packets>,
@@ -192,6 +194,7 @@ impl Plane {
                 last_error: None,
             },
             addresses: BTreeMap::new(),
+            files: BTreeMap::new(),
             shards,
             certificates,
             packets: None,
@@ -252,15 +255,18 @@ impl Plane {
                 .iter()
                 .any(|own| own.bound_addresses().contains(address) && listeners::slot(own) == *slot)
         });
+        let is_bound = |address: &Address| self.addresses.keys().any(|(own, _)| own == address);
+        self.files.retain(|address, _| is_bound(address));
         let mut per_shard: Vec<(Vec<BoundListener>, Vec<BoundL4>)> =
             self.shards.iter().map(|_| Default::default()).collect();
         for bound in bound {
             self.addresses.insert((bound.address, bound.slot.clone()), bound.local);
             tracing::info!(listener = bound.listener, address = %bound.local, "listening");
+            self.files.extend(bound.file.map(|file| (bound.address, file)));
             for (socket, list) in bound.sockets.into_iter().zip(&mut per_shard) {
                 let (name, address) = (bound.listener.clone(), bound.address);
                 match socket {
-                    BoundSocket::Tcp(socket) if bound.slot.is_empty() => {
+                    BoundSocket::Stream(socket) if bound.slot.is_empty() => {
                         list.0.push(BoundListener { name, address, socket });
                     }
                     socket => list.1.push(BoundL4 { name, address, socket }),
@@ -406,6 +412,8 @@ impl Node for Plane {
         let wait = match how {
             Stop::Drain(wait) => {
                 self.phase.send_replace(Phase::Draining);
+                // First: whoever comes now isn't lost in a socket that nobody accepts from.
+                self.files.clear();
                 self.tell_all(|| Order::Drain { reply: reply.clone() });
                 wait.unwrap_or(self.snapshot.config.runtime.drain_timeout)
             }
@@ -476,14 +484,14 @@ fn wait_for_start(reports: &mpsc::Receiver<Started>, count: usize) -> Result<Dri
 /// Binds every address that isn't bound yet.
 fn bind_all(
     config: &Config,
-    bound: &BTreeMap<(SocketAddr, String), SocketAddr>,
+    bound: &BTreeMap<(Address, String), Address>,
 ) -> Result<Vec<Bound>, Error> {
     let each = config
         .listeners
         .iter()
         .flat_map(|listener| listener.bound_addresses().iter().map(move |at| (listener, *at)));
     let mut new: Vec<Bound> = Vec::new();
-    let is_new = |(listener, address): &(&ListenerConfig, SocketAddr)| {
+    let is_new = |(listener, address): &(&ListenerConfig, Address)| {
         !bound.contains_key(&(*address, listeners::slot(listener)))
     };
     for (listener, address) in each.filter(is_new) {

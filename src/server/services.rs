@@ -27,7 +27,7 @@ pub(super) fn services(config: &Config, state: impl Fn(usize, usize) -> RealStat
         let upstream = upstream_of(config, index, listener);
         Some(Service {
             name: listener.name.clone(),
-            vips: listener.addresses.clone(),
+            vips: listener.addresses.iter().filter_map(|address| address.ip()).collect(),
             transport: match listener.protocol {
                 Protocol::Udp => Transport::Udp,
                 Protocol::Http | Protocol::Https | Protocol::Tcp | Protocol::Tls => Transport::Tcp,
@@ -64,13 +64,16 @@ fn reals(upstream: &UpstreamConfig, state: impl Fn(usize) -> RealState) -> Vec<R
     let mut first = upstream.endpoints.iter().zip(&states).filter(|(own, _)| !own.backup);
     let is_served = first.any(|(_, state)| *state == RealState::Up);
     let each = upstream.endpoints.iter().zip(&states);
-    each.map(|(endpoint, state)| RealConfig {
-        address: endpoint.address,
-        weight: endpoint.weight,
-        state: match state {
-            RealState::Up if endpoint.backup && is_served => RealState::Draining,
-            state => *state,
-        },
+    // A config that forwards to Unix sockets is refused.
+    each.filter_map(|(endpoint, state)| {
+        Some(RealConfig {
+            address: endpoint.address.ip()?,
+            weight: endpoint.weight,
+            state: match state {
+                RealState::Up if endpoint.backup && is_served => RealState::Draining,
+                state => *state,
+            },
+        })
     })
     .collect()
 }

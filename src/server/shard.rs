@@ -1,8 +1,7 @@
 //! A shard's thread: runtime, listeners, and the orders of the control thread.
 
 use std::{
-    cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc,
-    time::Duration,
+    cell::RefCell, collections::BTreeMap, fmt, rc::Rc, sync::Arc, sync::mpsc, time::Duration,
 };
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     order::{BoundL4, BoundListener, BoundSocket, Driver, Order, Prepared, Seed, Started},
 };
 use crate::{
+    base::address::Address,
     config::ListenerConfig,
     l4,
     proxy::{
@@ -72,7 +72,7 @@ pub struct Steward<H, F> {
     serving: Option<Serving<H>>,
     prepared: Option<Serving<H>>,
     /// By address: a listener that was renamed keeps its sockets.
-    sockets: BTreeMap<SocketAddr, Open<H>>,
+    sockets: BTreeMap<Address, Open<H>>,
     closing: Vec<Task>,
     l4_shard: Rc<l4::Shard>,
     l4: l4::Listeners,
@@ -95,7 +95,7 @@ pub struct Listening {
     /// The listener's name.
     pub name: String,
     /// The address as configured.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The socket.
     pub socket: TcpListener,
 }
@@ -372,7 +372,7 @@ fn take_over(bound: BoundListener) -> Option<Listening> {
 fn take_over_l4(bound: BoundL4) -> Option<l4::Listening> {
     let BoundL4 { name, address, socket } = bound;
     let socket = match socket {
-        BoundSocket::Tcp(socket) => TcpListener::from_std(socket).map(l4::Socket::Tcp),
+        BoundSocket::Stream(socket) => TcpListener::from_std(socket).map(l4::Socket::Tcp),
         BoundSocket::Udp(socket) => UdpSocket::from_std(socket).map(l4::Socket::Udp),
     };
     match socket {

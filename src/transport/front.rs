@@ -15,7 +15,7 @@ use crate::{
         client_hello::{ClientHello, HELLO_MAX, HelloError, Sniffer},
         proxy_protocol::{self, Accept, HEADER_MAX, Header, HeaderError, Parsed},
     },
-    runtime::{Expired, TcpStream, Timer},
+    runtime::{self, Expired, TcpStream, Timer},
 };
 
 /// Why a connection's front could not be read.
@@ -157,6 +157,9 @@ async fn sniff(stream: &TcpStream) -> Result<ClientHello, FrontError> {
     }
 }
 
+/// How long a Unix socket, whose readiness doesn't tell of more bytes, is left alone.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// Waits until more than `seen` bytes are there and looks at them; returns how many. `None`: there
 /// will be no more.
 pub(crate) async fn look(
@@ -164,11 +167,19 @@ pub(crate) async fn look(
     bytes: &mut [u8],
     seen: usize,
 ) -> Result<Option<usize>, io::Error> {
+    let mut has_ended = false;
     loop {
         stream.await_bytes(seen + 1).await?;
         match stream.peek(bytes) {
             Ok(found) if found > seen => return Ok(Some(found)),
-            Ok(_) => return Ok(None),
+            Ok(_) if has_ended => return Ok(None),
+            Ok(_) => {
+                // Asked before the next look, so that nothing can come in between.
+                has_ended = stream.has_ended();
+                if !has_ended {
+                    runtime::sleep(LOOK_AGAIN).await;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

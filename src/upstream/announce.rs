@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    base::address::UNIX_CLIENT,
     config::ProxyVersion,
     protocol::proxy_protocol::{
         Addresses, Announcement, Transport, encode_local_v1, encode_local_v2, encode_v1, encode_v2,
@@ -20,13 +21,17 @@ pub fn announce_probe(version: ProxyVersion) -> Vec<u8> {
     wire
 }
 
-/// What a connection of `client` that came in at `destination` is announced with over HTTP.
+/// What a connection of `client` that came in at `destination` is announced with over HTTP. A client
+/// of a Unix socket has no address that could be told.
 #[must_use]
 pub fn announce_addresses(
     version: ProxyVersion,
     client: SocketAddr,
     destination: SocketAddr,
 ) -> Vec<u8> {
+    if client.ip() == UNIX_CLIENT {
+        return announce_probe(version);
+    }
     let mut wire = Vec::new();
     let addresses = Addresses { source: client, destination };
     match version {

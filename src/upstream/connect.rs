@@ -5,6 +5,7 @@
 
 use super::endpoint::Security;
 use crate::{
+    base::address::Address,
     config::UpstreamProtocol,
     runtime::{Either, PooledFuture, TcpStream, race, sleep},
     transport::{
@@ -19,12 +20,12 @@ use std::{io, net::SocketAddr, time::Duration};
 pub enum ConnectError {
     /// Nobody listens there, or the listener's queue is full.
     #[error("`{0}` refuses connections")]
-    Refused(SocketAddr),
+    Refused(Address),
     /// No answer within the connect timeout.
     #[error("`{address}` didn't accept a connection within {after:?}")]
     Timeout {
         /// The endpoint.
-        address: SocketAddr,
+        address: Address,
         /// How long was waited.
         after: Duration,
     },
@@ -32,7 +33,7 @@ pub enum ConnectError {
     #[error("`{address}` can't be reached")]
     Unreachable {
         /// The endpoint.
-        address: SocketAddr,
+        address: Address,
         /// What the kernel said.
         #[source]
         source: io::Error,
@@ -41,32 +42,32 @@ pub enum ConnectError {
     #[error("TLS with `{address}` failed: {source}")]
     Tls {
         /// The endpoint.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         #[source]
         source: Failure,
     },
     /// The upstream is to be reached by TLS, and nobody has read the files for it.
     #[error("`{0}` is to be reached by TLS, which has not been made ready")]
-    NoTls(SocketAddr),
+    NoTls(Address),
     /// It has chosen to speak another version of HTTP than the connection was meant for; the next
     /// one is asked for that.
     #[error("`{0}` chose another version of HTTP than before")]
-    OtherProtocol(SocketAddr),
+    OtherProtocol(Address),
     /// All local ports towards this endpoint are in use (EADDRNOTAVAIL).
     #[error(
         "no local port is left for connections to `{0}`: widen net.ipv4.ip_local_port_range, set \
          limits.connections, or keep connections longer (pool.idle_per_endpoint, pool.max_reuse)"
     )]
-    NoLocalPort(SocketAddr),
+    NoLocalPort(Address),
     /// The process or the system has no file descriptor left (EMFILE, ENFILE).
     #[error("no file descriptor is left for a connection to `{0}`: raise LimitNOFILE (ulimit -n)")]
-    NoDescriptor(SocketAddr),
+    NoDescriptor(Address),
     /// `limits.connections` are in use and `limits.pending` requests wait already.
     #[error("`{address}` has all its connections in use and {pending} requests wait already")]
     QueueFull {
         /// The endpoint.
-        address: SocketAddr,
+        address: Address,
         /// The limit.
         pending: u32,
     },
@@ -74,7 +75,7 @@ pub enum ConnectError {
     #[error("`{address}` had all its connections in use for {after:?}")]
     QueueTimeout {
         /// The endpoint.
-        address: SocketAddr,
+        address: Address,
         /// How long was waited.
         after: Duration,
     },
@@ -82,7 +83,7 @@ pub enum ConnectError {
     #[error("connecting to `{address}` failed")]
     Failed {
         /// The endpoint.
-        address: SocketAddr,
+        address: Address,
         /// What the kernel said.
         #[source]
         source: io::Error,
@@ -156,7 +157,7 @@ impl ConnectError {
         matches!(self, Self::QueueFull { .. } | Self::QueueTimeout { .. })
     }
 
-    pub(super) fn from_io(address: SocketAddr, source: io::Error) -> Self {
+    pub(super) fn from_io(address: Address, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EADDRNOTAVAIL) => Self::NoLocalPort(address),
             Some(libc::EMFILE | libc::ENFILE) => Self::NoDescriptor(address),
@@ -203,15 +204,16 @@ impl Dial {
 
 /// Connects as `dial` says, TLS handshake included. Dropping the future abandons the attempt.
 pub(super) async fn connect(
-    address: SocketAddr,
+    address: Address,
     security: &Security,
     dial: Dial,
 ) -> Result<Stream, ConnectError> {
     let Dial { timeout, from, preface } = dial;
     let connect = async {
-        let tcp = match from {
-            None => TcpStream::connect(address).await,
-            Some(from) => TcpStream::connect_from(address, from).await,
+        let tcp = match (address, from) {
+            (Address::Ip(address), None) => TcpStream::connect(address).await,
+            (Address::Ip(address), Some(from)) => TcpStream::connect_from(address, from).await,
+            (Address::Unix(path), _) => TcpStream::connect_unix(path.as_str()).await,
         };
         let tcp = tcp.map_err(|error| ConnectError::from_io(address, error))?;
         if let Some(preface) = preface {
@@ -230,11 +232,7 @@ pub(super) async fn connect(
     }
 }
 
-async fn secure(
-    tcp: TcpStream,
-    tls: &ClientTls,
-    address: SocketAddr,
-) -> Result<Stream, ConnectError> {
+async fn secure(tcp: TcpStream, tls: &ClientTls, address: Address) -> Result<Stream, ConnectError> {
     let failed = |source| ConnectError::Tls { address, source };
     let stream = Stream::connect_tls(tcp, tls, address).map_err(failed)?;
     if let Some(session) = stream.as_tls() {

@@ -12,10 +12,9 @@ use super::{
     counters::{Counters, Totals},
     ejection::Ejection,
 };
-use crate::{config::UpstreamProtocol, transport::tls::ClientTls};
+use crate::{base::address::Address, config::UpstreamProtocol, transport::tls::ClientTls};
 use crossbeam_utils::CachePadded;
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -31,7 +30,7 @@ pub struct EndpointId(u64);
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     pub(super) security: Security,
     id: EndpointId,
     in_flight: CachePadded<AtomicU32>,
@@ -87,13 +86,13 @@ struct Seats {
 impl Endpoint {
     /// A new endpoint, believed healthy. `epoch` is when the upstream began.
     pub(super) fn new(
-        address: SocketAddr,
+        address: impl Into<Address>,
         security: Security,
         shards: usize,
         epoch: Instant,
     ) -> Self {
         Self {
-            address,
+            address: address.into(),
             security,
             id: EndpointId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             in_flight: CachePadded::default(),

@@ -18,9 +18,9 @@
 //! flag that nobody waits for: who finds it taken leaves the ejection to the next failure.
 
 use super::{Endpoint, Upstream};
+use crate::base::address::Address;
 use std::{
     fmt,
-    net::SocketAddr,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Instant,
 };
@@ -57,7 +57,7 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Whose.
-    pub endpoint: SocketAddr,
+    pub endpoint: Address,
     /// What it was.
     pub from: Standing,
     /// What it is now.

@@ -25,3 +25,4 @@ mod rfc9112;
 mod rfc9113;
 mod scratch;
 mod tls;
+mod unix;

@@ -39,7 +39,7 @@ impl Node for FakeNode {
     fn view(&self) -> View {
         let mut view = view();
         if let Some((address, _)) = self.probed {
-            view.upstreams[0].endpoints[0].address = address;
+            view.upstreams[0].endpoints[0].address = address.into();
         }
         view
     }
@@ -47,7 +47,7 @@ impl Node for FakeNode {
     fn probes(&self) -> Vec<Probed> {
         let probed = self.probed.iter().map(|(address, health)| Probed {
             upstream: "app".to_owned(),
-            address: *address,
+            address: (*address).into(),
             preface: Vec::new(),
             health: health.clone(),
             tls: None,

@@ -79,7 +79,7 @@ pub(crate) fn play_on<H: Handler + 'static, F: Future<Output = ()>>(
         steward.prepare(&snapshot).unwrap();
         steward.commit(vec![Listening {
             name: "web".into(),
-            address: address(LISTENER_PORT),
+            address: address(LISTENER_PORT).into(),
             socket: listen(LISTENER_PORT),
         }]);
         let of = Arc::clone(&snapshot.upstreams[0].endpoints[0]);

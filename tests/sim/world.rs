@@ -292,7 +292,7 @@ impl World {
 fn listen(name: &str, port: u16) -> Listening {
     let address = address(port);
     let socket = TcpListener::bind(address, &ListenOptions::default()).unwrap();
-    Listening { name: name.into(), address, socket }
+    Listening { name: name.into(), address: address.into(), socket }
 }
 
 fn snapshot(settings: &Settings, shards: usize, previous: Option<&Snapshot>) -> Arc<Snapshot> {

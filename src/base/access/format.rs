@@ -29,12 +29,13 @@
 
 use std::{
     io::Write,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use crate::base::{
     access::{AccessRecord, TlsFacts},
+    address::{Address, UNIX_CLIENT, UNIX_CLIENT_TEXT},
     civil::Civil,
 };
 
@@ -379,20 +380,28 @@ fn millis(duration: Duration, out: &mut Vec<u8>) {
     }
 }
 
-fn address(address: SocketAddr, out: &mut Vec<u8>) {
+fn address(address: Address, out: &mut Vec<u8>) {
     match address {
-        SocketAddr::V4(_) => {
-            ip(address.ip(), out);
+        Address::Ip(SocketAddr::V4(v4)) => {
+            dotted(*v4.ip(), out);
             out.push(b':');
-            number(u64::from(address.port()), out);
+            number(u64::from(v4.port()), out);
         }
-        SocketAddr::V6(_) => display(address, out),
+        Address::Ip(SocketAddr::V6(_)) => display(address, out),
+        Address::Unix(path) => hex_escaped(format!("unix:{}", path.as_str()).as_bytes(), out),
     }
 }
 
 fn ip(ip: IpAddr, out: &mut Vec<u8>) {
-    // Dotted by hand: the formatter's padding support costs more than the digits.
-    let IpAddr::V4(v4) = ip else { return display(ip, out) };
+    match ip {
+        UNIX_CLIENT => out.extend_from_slice(UNIX_CLIENT_TEXT.as_bytes()),
+        IpAddr::V4(v4) => dotted(v4, out),
+        IpAddr::V6(_) => display(ip, out),
+    }
+}
+
+/// By hand: the formatter's padding support costs more than the digits.
+fn dotted(v4: Ipv4Addr, out: &mut Vec<u8>) {
     for (i, octet) in v4.octets().into_iter().enumerate() {
         if i > 0 {
             out.push(b'.');

@@ -11,9 +11,11 @@
 //! ```
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
+
+use crate::base::address::Address;
 
 mod format;
 mod ring;
@@ -76,7 +78,7 @@ pub struct AccessRecord<'a> {
     /// The upstream's name; `None` when ringway answered itself.
     pub upstream: Option<&'a str>,
     /// The endpoint that answered, or that was tried last.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Address>,
     /// How many times the request was sent to an endpoint.
     pub attempts: u32,
     /// The id a `request_id` filter issued or took over.

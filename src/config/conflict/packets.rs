@@ -4,10 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Check;
-use crate::config::{
-    Action, BalancePolicy, ListenerConfig, PacketForward, RouteConfig, UpstreamConfig,
-    raw::quoted,
-    xdp::{REALS_MAX, SERVICES_MAX, VIPS_MAX, is_same_family},
+use crate::{
+    base::address::Address,
+    config::{
+        Action, BalancePolicy, ListenerConfig, PacketForward, RouteConfig, UpstreamConfig,
+        raw::quoted,
+        xdp::{REALS_MAX, SERVICES_MAX, VIPS_MAX, is_same_family},
+    },
 };
 
 impl Check<'_> {
@@ -21,7 +24,7 @@ impl Check<'_> {
                 self.listener_problem(index, message);
             }
             for address in &listener.addresses {
-                if let Some(fault) = fault(address.ip()) {
+                if let Some(fault) = fault(*address) {
                     let message = format!(
                         "{what} needs an address that clients send to, and `{address}` {fault}"
                     );
@@ -73,8 +76,9 @@ impl Check<'_> {
             if wish(listener).is_none() {
                 continue;
             }
-            let has_v4 = listener.addresses.iter().any(SocketAddr::is_ipv4);
-            let has_v6 = listener.addresses.iter().any(SocketAddr::is_ipv6);
+            let mut addresses = listener.addresses.iter().filter_map(|address| address.ip());
+            let has_v4 = addresses.clone().any(|address| address.is_ipv4());
+            let has_v6 = addresses.any(|address| address.is_ipv6());
             vips += listener.addresses.len();
             services += usize::from(has_v4) + usize::from(has_v6);
             let routes = self.config.routes.iter().filter(|route| {
@@ -128,7 +132,10 @@ fn wish(listener: &ListenerConfig) -> Option<String> {
 }
 
 /// Why no packet from another machine has this address.
-fn fault(address: IpAddr) -> Option<&'static str> {
+fn fault(address: Address) -> Option<&'static str> {
+    let Some(address) = address.ip().map(|address| address.ip()) else {
+        return Some("is a Unix socket, which no packet reaches");
+    };
     let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     if address.is_unspecified() {
         Some("means every address of the machine; name each")
@@ -178,9 +185,12 @@ fn endpoint_faults(
 ) -> Vec<String> {
     let (name, of) = (forward.name(), quoted(&upstream.name));
     let mut faults = Vec::new();
-    for address in &listener.addresses {
-        let same = |endpoint: SocketAddr| is_same_family(*address, endpoint);
-        if !upstream.endpoints.iter().any(|endpoint| same(endpoint.address)) {
+    // Unix sockets of the listener are complained of already.
+    let addresses: Vec<SocketAddr> =
+        listener.addresses.iter().filter_map(|address| address.ip()).collect();
+    for address in &addresses {
+        let endpoints = upstream.endpoints.iter().filter_map(|endpoint| endpoint.address.ip());
+        if !endpoints.into_iter().any(|endpoint| is_same_family(*address, endpoint)) {
             let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
             faults.push(format!(
                 "address `{address}` is {family} and upstream {of} has no such endpoint; forward `{name}` translates nothing between families"
@@ -188,9 +198,15 @@ fn endpoint_faults(
         }
     }
     for endpoint in &upstream.endpoints {
-        let at = endpoint.address;
+        let Some(at) = endpoint.address.ip() else {
+            let at = endpoint.address;
+            faults.push(format!(
+                "endpoint `{at}` of upstream {of} is a Unix socket, which no packet reaches"
+            ));
+            continue;
+        };
         let same: Vec<_> =
-            listener.addresses.iter().filter(|address| is_same_family(**address, at)).collect();
+            addresses.iter().filter(|address| is_same_family(**address, at)).collect();
         if same.is_empty() {
             let family = if at.is_ipv4() { "IPv4" } else { "IPv6" };
             let listener = quoted(&listener.name);

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::base::address::{UnixPath, UnixPathError};
 use crate::config::admin::AdminConfig;
 use crate::config::fields::{Schema, Value};
 
-use super::text::listen_address;
+use super::text::listen_ip;
 
 pub(super) const SCHEMAS: [&Schema; 1] = [&ADMIN];
 
@@ -17,26 +18,18 @@ pub(super) fn read(value: Option<Value<'_>>) -> AdminConfig {
     };
     AdminConfig {
         listen: fields.value("listen").and_then(|value| unix_socket(&value)),
-        dashboard: fields.value("dashboard").and_then(|value| listen_address(&value)),
+        dashboard: fields.value("dashboard").and_then(|value| listen_ip(&value)),
     }
 }
 
 fn unix_socket(value: &Value<'_>) -> Option<PathBuf> {
     let what = "a unix socket, such as `unix:/run/ringway/admin.sock`";
     let Some(path) = value.text(what)?.strip_prefix("unix:") else { return value.expected(what) };
-    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
-        return value.expected(what);
+    match UnixPath::new(path) {
+        Ok(path) => Some(PathBuf::from(path.as_str())),
+        Err(UnixPathError::Syntax) => value.expected(what),
+        Err(error @ UnixPathError::TooLong) => value.problem_none(error),
     }
-    if path.len() > SOCKET_PATH_MAX {
-        value.problem(format!(
-            "is too long: the path of a unix socket has at most {SOCKET_PATH_MAX} bytes"
-        ));
-        return None;
-    }
-    Some(PathBuf::from(path))
 }
 
 const ADMIN: Schema = Schema { path: "admin", keys: &["listen", "dashboard"], later: &[] };
-
-/// `sun_path` of `sockaddr_un` less its final NUL.
-const SOCKET_PATH_MAX: usize = 107;

@@ -1,7 +1,6 @@
 //! `[listener.NAME]`.
 
-use std::net::SocketAddr;
-
+use crate::base::address::Address;
 use crate::config::fields::{Fields, Schema, Value};
 use crate::config::listener::{
     Alpn, ErrorFormat, Forwarded, HEADERS_MAX, HTTPS_PORT, ListenerConfig, ListenerLimits, Protocol,
@@ -17,7 +16,7 @@ pub(super) const SCHEMAS: [&Schema; 3] = [&LISTENER, &LIMITS, &PROXY];
 
 /// One listener.
 pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
-    let mut listener = ListenerConfig::new(named.name.to_owned(), Vec::new());
+    let mut listener = ListenerConfig::new(named.name.to_owned(), Vec::<Address>::new());
     let Some(fields) = named.value.table(&LISTENER) else { return listener };
     if let Some(value) = fields.value("protocol") {
         let word = value.word(&Protocol::WORDS, &[]);
@@ -42,6 +41,19 @@ pub(super) fn read(named: &Named<'_>) -> ListenerConfig {
     }
     if let Some(value) = fields.required("address", "address = \"0.0.0.0:80\"") {
         listener.addresses = addresses(&value);
+        if listener.protocol == Protocol::Udp
+            && let Some(unix) = listener.addresses.iter().find(|address| address.ip().is_none())
+        {
+            value.complain(format!("protocol `udp` listens on IP addresses, not on `{unix}`"));
+        }
+    }
+    if let Some(value) = fields.value("socket_mode") {
+        if listener.addresses.iter().all(|address| address.ip().is_some()) {
+            value.complain(
+                "socket_mode has no effect without an address such as `unix:/run/x.sock`",
+            );
+        }
+        listener.socket_mode = value.mode().unwrap_or(listener.socket_mode);
     }
     if let Some(value) = fields.value("trusted_proxies") {
         listener.trusted_proxies = value.list().iter().filter_map(cidr).collect();
@@ -141,7 +153,7 @@ fn forward(
     Some(forward)
 }
 
-fn addresses(value: &Value<'_>) -> Vec<SocketAddr> {
+fn addresses(value: &Value<'_>) -> Vec<Address> {
     let values = value.list();
     if values.is_empty() {
         value.complain("address is an empty list; a listener has at least one address");
@@ -189,6 +201,7 @@ const LISTENER: Schema = Schema {
     path: "listener.NAME",
     keys: &[
         "address",
+        "socket_mode",
         "protocol",
         "forward",
         "alpn",

@@ -2,24 +2,46 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::base::address::{Address, UnixPath};
 use crate::base::cidr::Cidr;
 use crate::base::name::is_token;
 use crate::base::path::normalized_path;
 use crate::config::fields::Value;
 use crate::config::place::Place;
-use crate::config::raw::quoted;
+use crate::config::raw::{Kind, quoted};
+
+/// An address to listen on: IP and port, or a Unix socket.
+pub(super) fn listen_address(value: &Value<'_>) -> Option<Address> {
+    match unix_path(value)? {
+        Some(path) => Some(Address::Unix(path)),
+        None => listen_ip(value).map(Address::Ip),
+    }
+}
 
 /// An address to listen on: IP and port.
-pub(super) fn listen_address(value: &Value<'_>) -> Option<SocketAddr> {
+pub(super) fn listen_ip(value: &Value<'_>) -> Option<SocketAddr> {
     let what = "an address to listen on, such as `0.0.0.0:80` or `[::]:80`";
     address(value, what, "is a host name; give an IP address")
 }
 
-/// The address of an endpoint: IP and port, no name.
-pub(super) fn endpoint_address(value: &Value<'_>) -> Option<SocketAddr> {
+/// The address of an endpoint: IP and port, or a Unix socket; no name.
+pub(super) fn endpoint_address(value: &Value<'_>) -> Option<Address> {
+    if let Some(path) = unix_path(value)? {
+        return Some(Address::Unix(path));
+    }
     let what = "an address, such as `10.0.1.11:8080` or `[2001:db8::1]:8080`";
     let why_no_name = "is a host name; DNS discovery is not supported yet, give an IP address";
-    address(value, what, why_no_name)
+    address(value, what, why_no_name).map(Address::Ip)
+}
+
+/// The path behind `unix:`; `Some(None)` if the text doesn't begin so, `None` if it is wrong.
+fn unix_path(value: &Value<'_>) -> Option<Option<UnixPath>> {
+    let Kind::Text(text) = value.kind() else { return Some(None) };
+    let Some(path) = text.strip_prefix("unix:") else { return Some(None) };
+    match UnixPath::new(path) {
+        Ok(path) => Some(Some(path)),
+        Err(error) => value.problem_none(error),
+    }
 }
 
 /// A block of addresses.

@@ -1,12 +1,9 @@
 //! Where the admin API and the dashboard listen: binding, who may connect, accepting.
 
 use std::{
-    fs, io,
+    io,
     net::{SocketAddr, TcpListener as StdTcpListener},
-    os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
-        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
-    },
+    os::unix::net::UnixListener as StdUnixListener,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,7 +15,10 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::control::admin::{CONNECTIONS_MAX, serve};
+use crate::control::{
+    admin::{CONNECTIONS_MAX, serve},
+    socket_file::{Holder, SocketFile, SocketFileError},
+};
 
 /// Why an address of the control thread can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -52,46 +52,27 @@ pub enum BindError {
 /// A bound unix socket; its file goes when this is dropped, unless it is another's by then.
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
     listener: StdUnixListener,
+    file: SocketFile,
 }
 
 impl AdminSocket {
     /// Binds with mode 0600. A socket file that nobody answers on is replaced.
-    ///
-    /// The file is made under another name, protected, then moved: there's no moment at which its
-    /// name is missing or others may connect.
     pub(crate) fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |error| BindError::Unix { path: path.to_owned(), error };
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(BindError::NotASocket(path.to_owned()));
-            }
-            Ok(_) if StdUnixStream::connect(path).is_ok() => {
-                return Err(BindError::InUse(path.to_owned()));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path),
-            Err(error) => return Err(failed(error)),
-        }
-        let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-        let listener = bind_protected(&unfinished).map_err(failed)?;
-        let named = fs::rename(&unfinished, path).and_then(|()| fs::symlink_metadata(path));
-        let metadata = named.map_err(|error| {
-            remove(&unfinished);
-            failed(error)
+        let bound = SocketFile::bind(path, 0o600, Holder::Nobody);
+        let (listener, file) = bound.map_err(|error| match error {
+            SocketFileError::InUse => BindError::InUse(path.to_owned()),
+            SocketFileError::NotASocket => BindError::NotASocket(path.to_owned()),
+            SocketFileError::Io(error) => BindError::Unix { path: path.to_owned(), error },
         })?;
-        let identity = (metadata.dev(), metadata.ino());
-        Ok(Self { path: path.to_owned(), identity, listener })
+        Ok(Self { listener, file })
     }
 
     /// Accepts for ever, at most as many connections at a time as there are permits. Must be called
     /// inside a `LocalSet`.
     pub(crate) async fn run(self, router: Router, permits: Arc<Semaphore>) {
-        let listener = self.listener.try_clone().and_then(UnixListener::from_std);
-        let listener = match listener {
+        let Self { listener, file: _file } = self;
+        let listener = match UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::error!(%error, "the admin socket can't be used");
@@ -111,16 +92,6 @@ impl AdminSocket {
                 Ok(_) => {}
                 Err(error) => pause_after(&error, "admin socket").await,
             }
-        }
-    }
-}
-
-impl Drop for AdminSocket {
-    fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if is_ours {
-            remove(&self.path);
         }
     }
 }
@@ -148,31 +119,6 @@ fn may_command(stream: &UnixStream) -> bool {
 fn own_uid() -> Option<u32> {
     let (stream, _other_end) = UnixStream::pair().ok()?;
     stream.peer_cred().ok().map(|cred| cred.uid())
-}
-
-fn bind_protected(path: &Path) -> io::Result<StdUnixListener> {
-    // Left over by a process of our id that died in between.
-    remove(path);
-    let listener = StdUnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-/// `/run/ringway` is gone after a boot. If it can't be made, binding says why.
-fn make_directory(path: &Path) {
-    if let Some(directory) = path.parent()
-        && let Err(error) = fs::DirBuilder::new().mode(0o755).create(directory)
-    {
-        tracing::debug!(%error, directory = %directory.display(), "no directory made");
-    }
-}
-
-/// Removes a file that may be gone already.
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::debug!(%error, path = %path.display(), "not removed");
-    }
 }
 
 /// Binds the dashboard's address.

@@ -2,16 +2,16 @@
 //!
 //! The connection serves one question; the body of the answer is never waited for.
 
-use std::{fmt::Write, io, net::SocketAddr, ops::RangeInclusive};
+use std::{fmt::Write, io, ops::RangeInclusive};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 
 use crate::{
-    base::units::format_duration,
+    base::{address::Address, units::format_duration},
     config::{HealthConfig, Probe, UpstreamProtocol},
     control::health_probe::ask_h2,
     protocol::{
@@ -36,7 +36,7 @@ const INTERIM_MAX: usize = 8;
 /// Asks, after `preface`; says what it saw, good (`Ok`) or bad (`Err`), in words for the log. With
 /// `tls` the handshake is part of the question.
 pub(super) async fn ask(
-    address: SocketAddr,
+    address: Address,
     preface: &[u8],
     health: &HealthConfig,
     tls: Option<&ClientTls>,
@@ -46,7 +46,7 @@ pub(super) async fn ask(
         match &health.probe {
             Probe::Tcp => Ok("connected".to_owned()),
             Probe::Http { path, host } => {
-                let host = host.clone().unwrap_or_else(|| address.to_string());
+                let host = host.clone().unwrap_or_else(|| address.host());
                 let is_h2 = match health.protocol {
                     UpstreamProtocol::Http11 => false,
                     UpstreamProtocol::H2 => true,
@@ -63,7 +63,7 @@ pub(super) async fn ask(
                 if health.protocol == UpstreamProtocol::Auto && !line.has_chosen_h2() {
                     return Err("speaks no HTTP/2, which gRPC needs".to_owned());
                 }
-                let host = host.clone().unwrap_or_else(|| address.to_string());
+                let host = host.clone().unwrap_or_else(|| address.host());
                 ask_h2::grpc(line, service, &host).await
             }
         }
@@ -72,27 +72,70 @@ pub(super) async fn ask(
     timeout(health.timeout, question).await.unwrap_or_else(|_| late())
 }
 
+/// A connected socket of either kind.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn connect(address: Address) -> io::Result<Self> {
+        Ok(match address {
+            Address::Ip(address) => Self::Tcp(TcpStream::connect(address).await?),
+            Address::Unix(path) => Self::Unix(UnixStream::connect(path.as_str()).await?),
+        })
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.write_all(bytes).await,
+            Self::Unix(unix) => unix.write_all(bytes).await,
+        }
+    }
+
+    async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.read(into).await,
+            Self::Unix(unix) => unix.read(into).await,
+        }
+    }
+
+    async fn read_buf(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.read_buf(into).await,
+            Self::Unix(unix) => unix.read_buf(into).await,
+        }
+    }
+
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.try_read(into),
+            Self::Unix(unix) => unix.try_read(into),
+        }
+    }
+}
+
 /// A connection to an endpoint, encrypted or not.
 pub(super) struct Line {
-    tcp: TcpStream,
+    socket: Socket,
     tls: Option<Conversation>,
 }
 
 impl Line {
     async fn open(
-        address: SocketAddr,
+        address: Address,
         preface: &[u8],
         tls: Option<&ClientTls>,
     ) -> Result<Self, String> {
-        let mut tcp = TcpStream::connect(address).await.map_err(|error| connect_failed(&error))?;
-        tcp.write_all(preface).await.map_err(broken)?;
-        let mut line = Self { tcp, tls: None };
+        let mut socket = Socket::connect(address).await.map_err(|error| connect_failed(&error))?;
+        socket.write_all(preface).await.map_err(broken)?;
+        let mut line = Self { socket, tls: None };
         if let Some(tls) = tls {
             let mut conversation = Conversation::new(tls, address).map_err(untrusted)?;
             let result = line.shake_hands(&mut conversation).await;
             // The handshake's end, or what is wrong with it.
             if let Some(last) = conversation.outgoing() {
-                line.tcp.write_all(&last).await.map_err(broken)?;
+                line.socket.write_all(&last).await.map_err(broken)?;
             }
             result?;
             line.tls = Some(conversation);
@@ -104,9 +147,9 @@ impl Line {
         let mut buffer = vec![0; TLS_READ];
         while conversation.is_handshaking() {
             if let Some(bytes) = conversation.outgoing() {
-                self.tcp.write_all(&bytes).await.map_err(broken)?;
+                self.socket.write_all(&bytes).await.map_err(broken)?;
             }
-            let read = self.tcp.read(&mut buffer).await.map_err(broken)?;
+            let read = self.socket.read(&mut buffer).await.map_err(broken)?;
             if read == 0 {
                 return Err("closed during the TLS handshake".to_owned());
             }
@@ -131,13 +174,13 @@ impl Line {
             None => None,
             Some(tls) => Some(tls.seal(bytes).map_err(untrusted)?),
         };
-        self.tcp.write_all(sealed.as_deref().unwrap_or(bytes)).await.map_err(broken)
+        self.socket.write_all(sealed.as_deref().unwrap_or(bytes)).await.map_err(broken)
     }
 
     /// More bytes behind those in `into`; false at the end.
     pub(super) async fn receive(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
         let Some(tls) = &mut self.tls else {
-            return Ok(self.tcp.read_buf(into).await.map_err(broken)? > 0);
+            return Ok(self.socket.read_buf(into).await.map_err(broken)? > 0);
         };
         let mut buffer = vec![0; TLS_READ];
         loop {
@@ -146,7 +189,7 @@ impl Line {
                 into.extend_from_slice(&plain);
                 return Ok(true);
             }
-            let read = self.tcp.read(&mut buffer).await.map_err(broken)?;
+            let read = self.socket.read(&mut buffer).await.map_err(broken)?;
             if read == 0 {
                 return Ok(false);
             }
@@ -205,16 +248,16 @@ async fn get(line: &mut Line, path: &str, host: &str) -> Result<Status, String> 
             }
         }
     }
-    discard_arrived(&line.tcp);
+    discard_arrived(&line.socket);
     Ok(head.status)
 }
 
 /// Reads what of the body is there already: a small one came with its head, and closing with
 /// unread bytes would be a reset that the endpoint may log. Nobody waits for a long one.
-fn discard_arrived(stream: &TcpStream) {
+fn discard_arrived(socket: &Socket) {
     let mut scratch = [0; 4096];
     let mut left = BODY_BYTES_MAX;
-    while let Ok(read @ 1..) = stream.try_read(&mut scratch) {
+    while let Ok(read @ 1..) = socket.try_read(&mut scratch) {
         left = left.saturating_sub(read);
         if left == 0 {
             return;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Probe as How;
-use std::future::Future;
+use std::{future::Future, net::SocketAddr};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -43,6 +43,7 @@ fn http() -> HealthConfig {
 }
 
 fn probed(address: SocketAddr, health: HealthConfig, endpoint: Rc<dyn Verdict>) -> Probed {
+    let address = address.into();
     Probed { upstream: "app".to_owned(), address, preface: Vec::new(), health, tls: None, endpoint }
 }
 
@@ -73,7 +74,7 @@ async fn server(answer: Rc<RefCell<&'static str>>) -> (SocketAddr, Rc<RefCell<St
 
 async fn answer_of(answer: &'static str, health: &HealthConfig) -> Result<String, String> {
     let (address, _seen) = server(Rc::new(RefCell::new(answer))).await;
-    ask::ask(address, b"", health, None).await
+    ask::ask(address.into(), b"", health, None).await
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_get_names_its_host_and_path() {
     on_the_control_thread(async {
         let (address, seen) =
             server(Rc::new(RefCell::new("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))).await;
-        assert_eq!(ask::ask(address, b"", &http(), None).await, Ok("status 200".to_owned()));
+        assert_eq!(ask::ask(address.into(), b"", &http(), None).await, Ok("status 200".to_owned()));
         let request = seen.borrow().clone();
         assert!(request.starts_with("GET /healthz?full=1 HTTP/1.1\r\nHost: app.test\r\n"));
         assert!(request.ends_with("Connection: close\r\n\r\n"), "{request}");
@@ -94,7 +95,10 @@ fn a_preface_comes_before_the_question() {
         let (address, seen) =
             server(Rc::new(RefCell::new("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))).await;
         let preface = b"PROXY UNKNOWN\r\n";
-        assert_eq!(ask::ask(address, preface, &http(), None).await, Ok("status 200".to_owned()));
+        assert_eq!(
+            ask::ask(address.into(), preface, &http(), None).await,
+            Ok("status 200".to_owned())
+        );
         // One read of the server may end between the two.
         assert!(seen.borrow().starts_with("PROXY UNKNOWN\r\n"), "{}", seen.borrow());
     });
@@ -137,11 +141,14 @@ fn nobody_listening_and_nobody_answering_are_told_apart() {
         let address = listener.local_addr().unwrap();
         let quick = HealthConfig { timeout: Duration::from_millis(30), ..http() };
         assert_eq!(
-            ask::ask(address, b"", &quick, None).await,
+            ask::ask(address.into(), b"", &quick, None).await,
             Err("timed out after 30ms".to_owned())
         );
         drop(listener);
-        assert_eq!(ask::ask(address, b"", &quick, None).await, Err("connect refused".to_owned()));
+        assert_eq!(
+            ask::ask(address.into(), b"", &quick, None).await,
+            Err("connect refused".to_owned())
+        );
     });
 }
 

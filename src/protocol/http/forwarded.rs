@@ -5,6 +5,7 @@
 //! nothing before them can be vouched for.
 
 use super::chars::{is_token_byte, trim};
+use crate::base::address::{UNIX_CLIENT, UNIX_CLIENT_TEXT};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -117,6 +118,8 @@ impl AddressText {
     pub fn new(address: IpAddr) -> Self {
         let mut text = Self { bytes: [0; ADDRESS_BYTES_MAX], len: 0 };
         match address.to_canonical() {
+            // As nginx writes it.
+            UNIX_CLIENT => text.push(UNIX_CLIENT_TEXT.as_bytes()),
             IpAddr::V4(address) => text.push_v4(address),
             IpAddr::V6(address) => {
                 let mut rest = text.bytes.as_mut_slice();
@@ -127,6 +130,13 @@ impl AddressText {
             }
         }
         text
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.len = bytes.len();
+        }
     }
 
     fn push_v4(&mut self, address: Ipv4Addr) {
@@ -179,14 +189,16 @@ pub fn append_x_forwarded_for(text: &mut String, address: IpAddr) {
 
 /// Appends our element to the Forwarded `text`: `for=…;host=…;proto=…`.
 ///
-/// IPv6 goes in brackets and quotes (RFC 7239 §6); a host is quoted unless it is a token. A host
-/// that couldn't be quoted safely (a control in it) is left out.
+/// The client of a Unix socket is `unknown`, IPv6 goes in brackets and quotes (RFC 7239 §6); a host
+/// is quoted unless it is a token. A host that couldn't be quoted safely (a control in it) is left
+/// out.
 pub fn append_forwarded(text: &mut String, client: IpAddr, host: Option<&str>, proto: &str) {
     if !text.is_empty() {
         text.push_str(", ");
     }
     // Writing to a String can't fail.
     let _ = match client.to_canonical() {
+        UNIX_CLIENT => write!(text, "for=unknown"),
         IpAddr::V4(address) => write!(text, "for={address}"),
         IpAddr::V6(address) => write!(text, "for=\"[{address}]\""),
     };
@@ -408,7 +420,7 @@ mod tests {
         let found: Vec<_> = forwarded_for([text.as_bytes()].into_iter()).collect();
         assert_eq!(found, ["192.0.2.2", "192.0.2.1", "2001:db8::1"].map(|a| Some(ip(a))));
         for address in
-            ["0.0.0.0", "1.20.100.255", "2001:db8::", "::ffff:1.2.3.4", "1:2:3:4:5:6:7:8"]
+            ["0.0.0.1", "1.20.100.255", "2001:db8::", "::ffff:1.2.3.4", "1:2:3:4:5:6:7:8"]
         {
             let expected = ip(address).to_canonical().to_string();
             assert_eq!(AddressText::new(ip(address)).as_ref(), expected.as_bytes());
@@ -423,6 +435,10 @@ mod tests {
         let mut text = String::new();
         append_x_forwarded_for(&mut text, ip("2001:db8::1"));
         append_x_forwarded_for(&mut text, ip("::ffff:192.0.2.2"));
-        assert_eq!(text, "2001:db8::1, 192.0.2.2");
+        append_x_forwarded_for(&mut text, UNIX_CLIENT);
+        assert_eq!(text, "2001:db8::1, 192.0.2.2, unix:");
+        text.clear();
+        append_forwarded(&mut text, UNIX_CLIENT, None, "http");
+        assert_eq!(text, "for=unknown;proto=http");
     }
 }

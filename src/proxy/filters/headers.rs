@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     config::{HeaderEdits, Piece, Template, Variable},
-    protocol::http::{FieldError, Headers},
+    protocol::http::{FieldError, Headers, forwarded::AddressText},
     proxy::{Error, Filter, Handler, Request, Response, recycle},
     transport::tls::Handshaken,
 };
@@ -136,7 +136,10 @@ fn value(variable: Variable, req: &Request) -> Cow<'_, str> {
             Some(query) => format!("?{query}").into(),
             None => "".into(),
         },
-        Variable::ClientIp => req.client_ip().to_string().into(),
+        Variable::ClientIp => {
+            let text = AddressText::new(req.client_ip());
+            String::from_utf8_lossy(text.as_ref()).into_owned().into()
+        }
         Variable::RequestId => req.id_text(),
         Variable::TlsVersion
         | Variable::TlsCipher

@@ -1,6 +1,6 @@
 //! Connect a new socket.
 
-use std::{future::poll_fn, io, net::SocketAddr};
+use std::{future::poll_fn, io, net::SocketAddr, time::Duration};
 
 use crate::runtime::{
     driver::{Kind, Op},
@@ -8,7 +8,24 @@ use crate::runtime::{
     shard, sys,
     sys::SocketAddress,
     tcp::TcpStream,
+    timers::sleep,
 };
+
+/// Connects to a Unix socket; see `TcpStream::connect_unix`. It succeeds or fails at once, so that
+/// it isn't worth an operation: only a full queue of connections asks for patience, and the kernel
+/// doesn't tell when it is over (EAGAIN, unix(7)).
+pub(crate) async fn run_unix(path: &str) -> io::Result<TcpStream> {
+    loop {
+        match shard::with(|shard| shard.driver.borrow().connect_unix(path)) {
+            Ok(fd) => return Ok(shard::with(|shard| TcpStream::adopt(shard, fd, 0))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_LOOK).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How often a full queue of connections is tried again.
+const QUEUE_LOOK: Duration = Duration::from_millis(5);
 
 /// Connects to `address`, showing `from` if that is given; see `TcpStream::connect`.
 pub(crate) async fn run(address: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {

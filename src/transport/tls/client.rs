@@ -1,6 +1,6 @@
 //! TLS towards endpoints: whom we trust, what we show, and by which name we ask.
 
-use std::{fmt, io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{fmt, io, rc::Rc, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
@@ -22,6 +22,7 @@ use super::{
     stream::TlsStream,
 };
 use crate::{
+    base::address::Address,
     config::{Problem, UpstreamTls},
     runtime::TcpStream,
     transport::Stream,
@@ -31,7 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
-    /// Asked for and verified; none: each endpoint's address.
+    /// Asked for and verified; none: each endpoint's address, `localhost` behind a Unix socket.
     server_name: Option<ServerName<'static>>,
     identity: [u8; 32],
 }
@@ -112,10 +113,14 @@ impl ClientTls {
         Self { config: Arc::new(config), ..self.clone() }
     }
 
-    pub(super) fn session(&self, address: SocketAddr) -> Result<Session, TlsError> {
+    pub(super) fn session(&self, address: Address) -> Result<Session, TlsError> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => ServerName::IpAddress(address.ip().to_canonical().into()),
+            None => match address {
+                Address::Ip(address) => ServerName::IpAddress(address.ip().to_canonical().into()),
+                Address::Unix(_) => ServerName::try_from("localhost")
+                    .map_err(|error| TlsError::General(error.to_string()))?,
+            },
         };
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name)?;
         Ok(Session::new(Side::Client(connection)))
@@ -134,11 +139,7 @@ impl Stream {
     ///
     /// # Errors
     /// What rustls says of the configuration.
-    pub fn connect_tls(
-        tcp: TcpStream,
-        tls: &ClientTls,
-        address: SocketAddr,
-    ) -> Result<Self, Failure> {
+    pub fn connect_tls(tcp: TcpStream, tls: &ClientTls, address: Address) -> Result<Self, Failure> {
         Ok(Self::tls(Rc::new(TlsStream::new(tcp, tls.session(address)?))))
     }
 }
@@ -155,7 +156,7 @@ impl Conversation {
     ///
     /// # Errors
     /// What rustls says of the configuration.
-    pub fn new(tls: &ClientTls, address: SocketAddr) -> Result<Self, Failure> {
+    pub fn new(tls: &ClientTls, address: Address) -> Result<Self, Failure> {
         let mut session = tls.session(address)?;
         session.begin()?;
         Ok(Self(session))

@@ -70,7 +70,7 @@ fn enough_failures_in_a_row_eject_and_time_brings_back() {
     let change = world.fail(0, 1, 0.0).unwrap();
     assert_eq!(
         (change.endpoint, change.from, change.to),
-        (address(0), Standing::Healthy, Standing::Ejected)
+        (address(0).into(), Standing::Healthy, Standing::Ejected)
     );
     assert_eq!(change.reason, "3 failures in a row, the last: broke before a response; for 10 s");
     assert!(!world.is_available(0, 9.9));

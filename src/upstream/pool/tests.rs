@@ -490,7 +490,7 @@ fn errors_of_the_kernel_get_words() {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
     let error = |errno| {
         let source = std::io::Error::from_raw_os_error(errno);
-        ConnectError::from_io(address, source)
+        ConnectError::from_io(address.into(), source)
     };
     assert!(matches!(error(libc::ECONNREFUSED), ConnectError::Refused(_)));
     assert!(matches!(error(libc::EHOSTUNREACH), ConnectError::Unreachable { .. }));

@@ -104,7 +104,7 @@ const BEFORE: &[(&str, &str)] = &[
     ("log", "[log]\n"),
     ("log.access", "[log.access]\npath = 'stdout'\n"),
     ("log.error", "[log.error]\n"),
-    ("listener.NAME", "[listener.x]\naddress = '127.0.0.1:9'\n"),
+    ("listener.NAME", "[listener.x]\naddress = ['127.0.0.1:9', 'unix:/run/x.sock']\n"),
     ("listener.NAME.limits", "[listener.x]\naddress = '127.0.0.1:9'\n[listener.x.limits]\n"),
     (
         "listener.NAME.tls",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::base::units::ByteRate;
+use ringway::base::{address::Address, units::ByteRate};
 use ringway::config::{
     AccessFormat, AccessLog, Action, AdmissionConfig, BalancePolicy, Buffers, CertificateConfig,
     ClientAuth, ClientAuthMode, Config, Crash, EndpointConfig, ErrorFormat, FileName, FilterConfig,
@@ -86,12 +86,14 @@ fn add_xdp(random: &mut Random, config: &mut Config) {
     config.xdp = Some(xdp);
     config.upstreams.iter_mut().for_each(|upstream| upstream.transparent = false);
     config.listeners[0].addresses = vec!["192.0.2.7:7".parse().unwrap()];
+    // No Unix socket is left whose mode could be read.
+    config.listeners[0].socket_mode = 0o666;
     config.listeners[0].syn_rate = Some("20000/2s".parse().unwrap());
     let own = vec![EndpointConfig { weight: 256, ..endpoint("10.1.1.1:99") }];
     config.upstreams.push(UpstreamConfig::new("reals".to_owned(), own));
     let forwards = [PacketForward::Dsr, PacketForward::Nat, PacketForward::Ipip];
     for (index, forward) in forwards.into_iter().enumerate() {
-        let address = format!("192.0.2.{index}:99").parse().unwrap();
+        let address = Address::Ip(format!("192.0.2.{index}:99").parse().unwrap());
         let mut listener = ListenerConfig::new(forward.name().to_owned(), vec![address]);
         listener.protocol = random.pick(&[Protocol::Tcp, Protocol::Udp]);
         listener.forward = Some(forward);
@@ -110,7 +112,7 @@ fn add_xdp(random: &mut Random, config: &mut Config) {
 }
 
 fn endpoint(address: &str) -> EndpointConfig {
-    EndpointConfig::new(address.parse().unwrap())
+    EndpointConfig::new(address.parse::<SocketAddr>().unwrap())
 }
 
 /// One listener of each L4 protocol, with a route of its own to an upstream of its own.
@@ -119,6 +121,9 @@ fn add_l4(random: &mut Random, config: &mut Config) {
     own.balance = BalancePolicy::Maglev(HashKey::SourceIp);
     own.transparent = random.one_in(2);
     speak(&mut own, UpstreamProtocol::Http11);
+    for (host, endpoint) in (1..).zip(&mut own.endpoints) {
+        endpoint.address = SocketAddr::from(([10, 0, 0, host], 53)).into();
+    }
     config.upstreams.push(own);
     for (index, protocol) in [Protocol::Tcp, Protocol::Tls, Protocol::Udp].into_iter().enumerate() {
         config.listeners.push(l4_listener(random, index, protocol));
@@ -177,14 +182,21 @@ fn log_path(random: &mut Random) -> LogPath {
 
 fn listener(random: &mut Random, index: usize) -> ListenerConfig {
     let port = u16::try_from(8000 + index).unwrap();
-    let mut addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+    let mut addresses = vec![Address::from(SocketAddr::from(([127, 0, 0, 1], port)))];
     if random.one_in(2) {
-        addresses.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
+        addresses.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port).into());
+    }
+    let has_unix = random.one_in(2);
+    if has_unix {
+        addresses.push(format!("unix:/run/\u{fc} {index}.sock").parse().unwrap());
     }
     let mut listener = ListenerConfig::new(format!("web.{index}"), addresses);
+    if has_unix {
+        listener.socket_mode = random.between(0, 0o777);
+    }
     if random.one_in(2) {
         listener.trusted_proxies =
-            vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+            ["10.0.0.0/8", "2001:db8::/32", "unix:"].map(|block| block.parse().unwrap()).to_vec();
     }
     listener.forwarded =
         random.pick(&[Forwarded::XForwarded, Forwarded::Rfc7239, Forwarded::Both, Forwarded::Off]);
@@ -419,7 +431,12 @@ fn edits(random: &mut Random) -> HeaderEdits {
 fn upstream(random: &mut Random, index: usize) -> UpstreamConfig {
     let endpoints = (1..=1 + random.below(3))
         .map(|host| EndpointConfig {
-            address: SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap()], 80)),
+            address: match random.one_in(2) {
+                true => {
+                    Address::from(SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap()], 80)))
+                }
+                false => format!("unix:/run/{host}.sock").parse().unwrap(),
+            },
             weight: random.between(1, 256),
             backup: host > 1 && random.one_in(2),
         })
