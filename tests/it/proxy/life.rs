@@ -97,11 +97,11 @@ fn an_invalid_file_changes_nothing_and_listeners_come_and_go() {
         let error = rig.admin().reload().unwrap_err().to_string();
         assert!(error.contains("nonsense"), "{error}");
         rig.signal("HUP");
+        assert!((0..10_000).any(|_| rig.status().config.reloads_failed == 2));
         rig.logged(&["nonsense"]);
         assert_eq!(kept.get("/").status(), 200);
         assert_eq!(rig.client().get("/").status(), 200);
-        let status = rig.status();
-        assert_eq!((status.config.generation, status.config.reloads_failed), (1, 2));
+        assert_eq!(rig.status().config.generation, 1);
         let second = own_address();
         rig.rewrite(&plan.clone().more(&format!("[listener.second]\naddress = '{second}'")));
         rig.admin().reload().unwrap();
