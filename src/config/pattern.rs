@@ -81,16 +81,10 @@ impl PathPattern {
     pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         match self {
             Self::Exact(exact) => (exact == path).then_some(""),
-            // The usual catch-all compares nothing: a path just parsed is slow to read in one piece.
-            Self::Prefix(prefix) if prefix.is_empty() => {
-                if path.is_empty() {
-                    Some("")
-                } else {
-                    path.strip_prefix('/')
-                }
-            }
             Self::Prefix(prefix) => {
-                let rest = path.strip_prefix(prefix.as_str())?;
+                // A catch-all compares nothing, not even by a call that waits for the path's bytes.
+                let rest =
+                    if prefix.is_empty() { path } else { path.strip_prefix(prefix.as_str())? };
                 if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
             }
             Self::Pattern { segments, rest } => pattern_rest(segments, *rest, path),
