@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import sys
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import proc, scenarios, summary, tools  # noqa: E402
+from harness.proxies import BACKEND_PORT, H2_BACKEND_PORT, proxies  # noqa: E402
 
 H2LOAD = """
 finished in 5.00s, 20541.20 req/s, 23.10MB/s
@@ -57,6 +59,31 @@ class Parsing(unittest.TestCase):
         self.assertEqual((seen["errors"], seen["cpu_ns"], seen["system_ticks"]), (2, 7, 3))
 
 
+class Configs(unittest.TestCase):
+    def test_every_scenario_fills_every_config(self):
+        for proxy in proxies("ringway").values():
+            for scenario in scenarios.SCENARIOS:
+                if proxy.name in scenario.without:
+                    continue
+                with self.subTest(proxy=proxy.name, scenario=scenario.name):
+                    running = proxy.running(scenario.config, scenario.speaks)
+                    try:
+                        running.write()
+                        self.assertNotRegex(running.config.read_text(), "@[A-Z0-9]+@")
+                    finally:
+                        shutil.rmtree(running.folder)
+
+    def test_a_proxy_is_asked_for_what_it_speaks(self):
+        def backend(name, *speaks):
+            running = proxies("ringway")[name].running(speaks=speaks)
+            self.addCleanup(shutil.rmtree, running.folder)
+            return running.values["BACKEND"]
+
+        self.assertEqual(backend("ringway", "h2", "h2c"), H2_BACKEND_PORT)
+        self.assertEqual(backend("nginx", "h2", "h2c"), BACKEND_PORT)
+        self.assertEqual(backend("nginx", "h2", "grpc"), H2_BACKEND_PORT)
+
+
 class Arithmetic(unittest.TestCase):
     def test_cost_is_the_lower_quartile(self):
         seen = summary.of_rounds(rounds(10, 12, 14, 16, 30))
@@ -77,6 +104,17 @@ class Arithmetic(unittest.TestCase):
         results = {"plain": {"nginx": summary.of_rounds(rounds(10))}}
         self.assertEqual(len(summary.verdicts(results)), 1)
         self.assertIn("| nginx |", summary.table(results, "plain"))
+
+    def test_a_promise_may_be_held_against_another_scenario_of_ours(self):
+        results = {"plain": {"ringway": summary.of_rounds(rounds(10))}, "h1h2c": {"ringway": summary.of_rounds(rounds(10))}}
+        held = {promise: holds for promise, _, holds in summary.verdicts(results)}
+        self.assertIs(held["h1h2c: CPU ≤ 0.9 × our own plain"], False)
+
+    def test_memory_is_held_against_a_bound_and_against_rivals(self):
+        weigh = lambda **bytes: {name: {"bytes_per_connection": value} for name, value in bytes.items()}
+        results = {"idle": weigh(ringway=1025), "idletls": weigh(ringway=9, nginx=8, haproxy=9)}
+        held = [holds for promise, _, holds in summary.verdicts(results) if promise.startswith("idle")]
+        self.assertEqual(held, [False, False, True])
 
     def test_every_scenario_is_explained(self):
         self.assertEqual(set(scenarios.ALL), set(scenarios.WHAT))
