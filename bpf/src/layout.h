@@ -11,7 +11,7 @@
 #pragma once
 #include "abi.h"
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* Slots of a Maglev ring: a prime, so that every stride visits every slot. */
 #define RING_SLOTS 65537
@@ -156,7 +156,8 @@ struct settings {
     u32 idle_udp;
     u32 idle_opening;
     u32 idle_closed;
-    u32 zero;
+    /* The last tick of a sweep's deletions: until then no port is taken over. */
+    u32 sweep_tick;
 };
 
 /* How a packet left; exactly one is counted per packet. */

@@ -8,8 +8,9 @@
  *
  * The two entries of a flow live and die together: both are made at its first packet, `back` with
  * NOEXIST so that no two flows share a port; ringway's sweep deletes both when neither has seen a packet
- * for long enough; a port whose owner is past its time is taken over on the spot. The first SYN of a
- * tuple that is known keeps its entry, so a retransmission takes no second port.
+ * for long enough; a port whose owner is past its time is taken over on the spot, unless the sweep is
+ * at work: it would delete the new owner for the old one. The first SYN of a tuple that is known keeps
+ * its entry, so a retransmission takes no second port.
  */
 #pragma once
 #include "send.h"
@@ -77,6 +78,7 @@ INLINE u32 patience(const struct settings *set, u8 proto, u8 client_seen, u8 rea
 INLINE int take_over(struct run *run, struct tuple6 *t, const struct back_key6 *key, const int is_v6) {
     struct back *old = find_back(key, is_v6);
     if (!old) return 1;
+    if ((int)(run->set->sweep_tick - tick_of(run)) >= 0) return 0;
     name_flow(t, old, key->proto, is_v6);
     struct flow *flow = find_flow(t, is_v6);
     int is_own = flow && flow->is_nat && flow->nat_port == key->nat_port && flow->real == old->real;
@@ -192,18 +194,21 @@ APART struct real *open_nat6(struct xdp_md *ctx, struct run *run, const struct v
     return open_nat(ctx, run, vip, p, made, 1);
 }
 
-/* Brings both entries up to date with a packet that begins or ends a flow. */
-INLINE void note_ends(struct flow *flow, const struct packet *p, const struct real *real, const int is_v6) {
+/* Brings both entries up to date with a packet that begins or ends a flow. 0: it begins a flow whose way
+ * back was evicted. */
+INLINE int note_ends(struct flow *flow, const struct packet *p, const struct real *real, const int is_v6) {
     if (!is_first_syn(p)) {
         flow->seen = seen_in(flow->seen, p->flags);
-        return;
+        return 1;
     }
     /* Begins anew, or again: what was seen of the tuple's last use is over. */
     flow->seen = 0;
     struct back_key6 key;
     name_back(&key, real->addr.w, real->port, flow->nat_port, p->t.proto, is_v6);
     struct back *back = find_back(&key, is_v6);
-    if (back && back->seen & (SEEN_FIN | SEEN_RST)) back->seen = 0;
+    if (!back) return 0;
+    if (back->seen & (SEEN_FIN | SEEN_RST)) back->seen = 0;
+    return 1;
 }
 
 INLINE void drop_nat(const struct flow *flow, const struct packet *p, const int is_v6) {
@@ -230,12 +235,14 @@ INLINE int nat_out(struct xdp_md *ctx, struct run *run, const struct vip *vip, s
             note(run, EVENT_FLOW_DEAD);
             drop_nat(flow, p, is_v6);
             real = NULL;
+        } else if (UNLIKELY(p->flags & (TCP_SYN | TCP_FIN | TCP_RST)) && !note_ends(flow, p, real, is_v6)) {
+            forget_flow(&p->t, is_v6);
+            real = NULL;
         }
     }
     if (LIKELY(real != NULL)) {
         note(run, EVENT_FLOW_HIT);
         nat_port = flow->nat_port;
-        if (UNLIKELY(p->flags & (TCP_SYN | TCP_FIN | TCP_RST))) note_ends(flow, p, real, is_v6);
         u32 tick = tick_of(run);
         if (flow->tick != tick) flow->tick = tick;
     } else {

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use aya::Pod;
 
 /// Raised by every change of what a map holds; pinned maps of another version are refused.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 /// Slots of a Maglev ring.
 pub const RING_SLOTS: usize = 65_537;
 /// Slots that a ring's value has; the last ones pad it.
@@ -256,8 +256,8 @@ plain! {
         idle_opening: u32,
         /// How long an ended TCP flow is kept, in ticks.
         idle_closed: u32,
-        /// Zero.
-        zero: u32,
+        /// The last tick of a sweep's deletions: until then no port is taken over.
+        sweep_tick: u32,
     }
     /// One CPU's counters.
     Counts {

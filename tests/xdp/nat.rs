@@ -1,6 +1,11 @@
 //! NAT's memory: which ports flows get, when they end, that nothing is left.
 
-use ringway::xdp::{Action, RealState, Transport, Verdict};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    thread,
+};
+
+use ringway::xdp::{Action, ProgramDescriptor, RealState, Transport, Verdict};
 
 use crate::fixture::{Bench, bench};
 use crate::packet::{ACK, FIN, RST, SYN, Seen, Spec, take_apart};
@@ -20,11 +25,16 @@ fn out(bench: &Bench, number: u32, flags: u8) -> Seen {
     take_apart(&outcome.frame)
 }
 
-#[track_caller]
-fn back(bench: &Bench, there: &Seen, flags: u8) {
+/// What the real answers to the packet that it got.
+fn answer(there: &Seen, flags: u8) -> Vec<u8> {
     let mut spec = Spec::tcp("1.1.1.1:1", "1.1.1.1:1", flags);
     (spec.from, spec.to) = (there.to, there.from);
-    assert_eq!(bench.run(&spec.frame()).exit, "nat_reply");
+    spec.frame()
+}
+
+#[track_caller]
+fn back(bench: &Bench, there: &Seen, flags: u8) {
+    assert_eq!(bench.run(&answer(there, flags)).exit, "nat_reply");
 }
 
 fn nat() -> Option<Bench> {
@@ -153,6 +163,65 @@ fn a_dead_reals_flows_begin_anew_elsewhere() {
     bench.passes(&Spec::tcp(&client(1), VIP, ACK).frame(), "nat_unknown");
     assert_eq!(bench.balancer.nat_entries().unwrap(), (0, 0));
     assert_eq!(out(&bench, 1, SYN).to.to_string(), "10.0.0.12:8080");
+}
+
+/// The kernel evicts from each table by itself, and the way back's is the smaller one.
+#[test]
+fn a_flow_whose_way_back_was_evicted_begins_anew_with_a_syn() {
+    let Some(bench) = nat() else { return };
+    out(&bench, 0, SYN);
+    for number in 1..6000 {
+        out(&bench, number, SYN);
+    }
+    let (flows, ways_back) = bench.balancer.nat_entries().unwrap();
+    assert!(flows > 5_000 && ways_back <= 2_500, "{flows} flows, {ways_back} ways back");
+    back(&bench, &out(&bench, 0, SYN), SYN | ACK);
+}
+
+/// Opens flows until told not to, and answers each; how many there were. While the clock stands, which
+/// it does at even `moves`, nothing may end a flow between its two packets.
+fn open_flows(program: &ProgramDescriptor, moves: &AtomicU32, is_over: &AtomicBool) -> u32 {
+    let mut opened = 0;
+    for number in 0.. {
+        if is_over.load(Ordering::SeqCst) {
+            break;
+        }
+        let before = moves.load(Ordering::SeqCst);
+        let syn = Spec::tcp(&client(number), VIP, SYN).frame();
+        let there = program.try_out(&syn, 1).unwrap();
+        if there.verdict != Verdict::TX {
+            // No port is free.
+            continue;
+        }
+        let answer = answer(&take_apart(&there.packet), RST | ACK);
+        let verdict = program.try_out(&answer, 1).unwrap().verdict;
+        if before.is_multiple_of(2) && moves.load(Ordering::SeqCst) == before {
+            assert_eq!(verdict, Verdict::TX, "flow {number} is known to both sides");
+            opened += 1;
+        }
+    }
+    opened
+}
+
+/// A port that the sweep finds past its time may have a new owner by when it is about to delete it.
+#[test]
+fn a_sweep_ends_no_flow_that_began_meanwhile() {
+    let Some(mut bench) = nat() else { return };
+    bench.change_settings(|settings| settings.port_last = settings.port_first + 511);
+    let program = bench.balancer.descriptor().unwrap();
+    let (moves, is_over) = (AtomicU32::new(0), AtomicBool::new(false));
+    let opened = thread::scope(|scope| {
+        let opening = scope.spawn(|| open_flows(&program, &moves, &is_over));
+        for _ in 0..300 {
+            moves.fetch_add(1, Ordering::SeqCst);
+            wait(&mut bench, 12);
+            moves.fetch_add(1, Ordering::SeqCst);
+            bench.balancer.sweep_all().unwrap();
+        }
+        is_over.store(true, Ordering::SeqCst);
+        opening.join().unwrap()
+    });
+    assert!(opened > 10_000, "{opened} flows");
 }
 
 /// Ended in every way, 20,000 flows leave nothing; the clock is moved, not waited for.
