@@ -230,8 +230,10 @@ impl Check<'_> {
         for (index, (listener, place)) in
             config.listeners.iter().zip(&self.places.listeners).enumerate()
         {
+            let is_own =
+                |route: &RouteConfig| listener.protocol.is_l4() == (route.layer == Layer::L4);
             let is_served = |route: &RouteConfig| match &route.listeners {
-                Some(listeners) => listeners.contains(&index),
+                Some(listeners) => listeners.contains(&index) && is_own(route),
                 None => !listener.protocol.is_l4(),
             };
             if !config.routes.is_empty() && !config.routes.iter().any(is_served) {

@@ -45,6 +45,13 @@ pub trait ConnectionHandler {
     fn serve(&self, client: &Downstream) -> impl Future<Output = Result<(), Error>>;
 }
 
+/// One that several hold.
+impl<H: ConnectionHandler> ConnectionHandler for Rc<H> {
+    async fn serve(&self, client: &Downstream) -> Result<(), Error> {
+        (**self).serve(client).await
+    }
+}
+
 /// A [`ConnectionHandler`] behind a pointer. Every handler is one.
 pub trait DynConnectionHandler {
     /// As [`ConnectionHandler::serve`]; the future's memory comes from the shard's free lists.

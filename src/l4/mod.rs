@@ -27,6 +27,6 @@ pub use forward::{Forward, ForwardOptions};
 pub use handler::{ConnectionHandler, Downstream, DynConnectionHandler};
 pub use listeners::{Listeners, Listening, Socket};
 pub use routes::{Plan, RoutePlan, Routes};
-pub use service::{ListenerPlan, Service};
+pub use service::{ListenerPlan, Otherwise, Service};
 pub use shard::Shard;
 pub use udp::{FlowForward, FlowPlan, Steer};

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     config::{Action, Config, HostPattern, Layer, Protocol, RouteConfig, Specificity},
     protocol::client_hello::ClientHello,
-    transport::counters::{FlowCounters, PerShard},
+    transport::{
+        counters::{FlowCounters, PerShard},
+        front::FrontError,
+    },
     upstream::Upstream,
 };
 
@@ -137,6 +140,17 @@ impl Routes {
         routes
     }
 
+    /// Whether a connection of a listener that also ends TLS itself is passed through. What says no
+    /// hello that can be read isn't: the TLS server answers it as it should be.
+    pub(super) async fn pass_through(&self, client: &Downstream) -> bool {
+        match client.client_hello().await {
+            Ok(hello) => self.by_hello(&hello).is_some(),
+            Err(Error::Front(FrontError::Hello(_))) => false,
+            // It has ended, or took too long: the handler will say so.
+            Err(_) => true,
+        }
+    }
+
     /// The route of a TLS client.
     fn by_hello(&self, hello: &ClientHello) -> Option<usize> {
         let fits = |way: &&Way| {
@@ -157,7 +171,7 @@ impl Routes {
 impl ConnectionHandler for Routes {
     async fn serve(&self, client: &Downstream) -> Result<(), Error> {
         let place = match self.protocol {
-            Protocol::Tls => self.by_hello(&*client.client_hello().await?),
+            Protocol::Tls | Protocol::Https => self.by_hello(&*client.client_hello().await?),
             _ => self.any.first().map(|way| way.forward),
         };
         let route = place.and_then(|place| self.forwards.get(place));

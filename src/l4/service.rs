@@ -5,13 +5,15 @@ use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc};
 use super::{
     error::Error,
     handler::{Downstream, DynConnectionHandler, Trace},
+    routes::Routes,
     shard::Shard,
 };
 use crate::{
     base::access::{AccessFormat, AccessRecord},
     config::Protocol,
-    runtime::{self, TcpStream},
+    runtime::{self, PooledFuture, TcpStream},
     transport::{
+        Place,
         counters::{FlowCounters, ListenerCounters, PerShard},
         entrance::Entrance,
         relay::Moved,
@@ -34,6 +36,17 @@ pub struct ListenerPlan {
     pub routes: Rc<[(String, Arc<PerShard<FlowCounters>>)]>,
     /// The access log's format, and the share of connections that it takes.
     pub log: Option<(AccessFormat, f64)>,
+    /// Where connections go that are not passed through; none: every connection is the handler's.
+    pub otherwise: Option<Otherwise>,
+}
+
+/// What a listener does with TLS connections that no route passes through: they are ended here, by a
+/// server of another layer.
+pub struct Otherwise {
+    /// Which ones are passed through.
+    pub routes: Rc<Routes>,
+    /// Serves the others. Nothing of them was taken, and they have been let in.
+    pub serve: Rc<dyn Fn(TcpStream, SocketAddr, Place) -> PooledFuture<'static, ()>>,
 }
 
 impl fmt::Debug for ListenerPlan {
@@ -73,14 +86,13 @@ impl Service {
     pub async fn serve(self: Rc<Self>, stream: TcpStream, source: SocketAddr) {
         let plan = Rc::clone(&self.plan.borrow());
         let Some(counters) = plan.counters.shard(self.shard.id()) else { return };
-        if !self.shard.take_place() {
+        let Some(place) = self.shard.take_place() else {
             counters.refused.increment();
             stream.reset_on_close();
             return;
-        }
+        };
         let started = runtime::now();
-        counters.accepted.increment();
-        let _open = Open::new(&self.shard, &plan);
+        let open = Open::new(&self.shard, &plan);
         let entry = match plan.entrance.enter(&stream, source).await {
             Ok(entry) => entry,
             Err(error) => {
@@ -102,13 +114,22 @@ impl Service {
             trace: Trace::default(),
             shard: Rc::clone(&self.shard),
         };
+        if let Some(otherwise) = &plan.otherwise
+            && !otherwise.routes.pass_through(&client).await
+        {
+            // Its server counts it as its own.
+            drop(open);
+            (otherwise.serve)(client.stream, client.client, place).await;
+            return drop(entry.pass);
+        }
+        counters.accepted.increment();
         let result = plan.handler.serve_boxed(&client).await;
         if let Err(error) = &result {
             tracing::debug!(listener = &*plan.name, client = %source, %error, "failed");
             client.stream.reset_on_close();
         }
         self.record(&plan, &client, result.err().as_ref());
-        drop(entry.pass);
+        drop((entry.pass, open, place));
     }
 
     /// Counts and logs a connection that is over.
@@ -158,7 +179,7 @@ impl Service {
     }
 }
 
-/// Counts an open connection, and has a place of the process's, until it is dropped.
+/// Counts an open connection until it is dropped.
 struct Open {
     shard: Rc<Shard>,
     plan: Rc<ListenerPlan>,
@@ -182,7 +203,6 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.shard.give_place_back();
         self.add(-1);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     base::access::{AccessFormat, AccessRecord, AccessSink},
-    transport::{ConnectionLimit, counters::ShardStats},
+    transport::{ConnectionLimit, Place, counters::ShardStats},
     upstream::Pools,
 };
 
@@ -66,15 +66,9 @@ impl Shard {
         self.limit.replace(Some(Arc::clone(limit)));
     }
 
-    /// Takes a place of `runtime.max_connections`; false when all are taken.
-    pub(super) fn take_place(&self) -> bool {
-        self.limit.borrow().as_ref().is_none_or(|limit| limit.take())
-    }
-
-    pub(super) fn give_place_back(&self) {
-        if let Some(limit) = &*self.limit.borrow() {
-            limit.give_back();
-        }
+    /// Takes a place of `runtime.max_connections`; none when all are taken.
+    pub(super) fn take_place(&self) -> Option<Place> {
+        Place::take(self.limit.borrow().as_ref())
     }
 
     /// A connection's id: unique over shards and, by the process's number, over restarts.

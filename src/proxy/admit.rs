@@ -2,13 +2,14 @@
 //! before TLS).
 //!
 //! ```text
-//!   accept ─▶ runtime.max_connections ─▶ the program's own, in order ─▶ served ─▶ leave, each
-//!                   └──────── refused: reset, counted ────────┘
+//!   accept ─▶ runtime.max_connections ─▶ PROXY header, lists, limits ─▶ the program's own, in order
+//!                   │                            │                              │        └─▶ served ─▶ leave, each
+//!                   └────────────────────────────┴───── refused: reset, counted ┘
 //! ```
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc};
 
-use crate::{runtime::TcpStream, transport::ConnectionLimit};
+use crate::runtime::TcpStream;
 
 /// Decides over connections. One a shard and configuration; what all shards decide together lives
 /// in [`ShardScope::shared`](super::ShardScope::shared).
@@ -59,16 +60,6 @@ impl Arriving<'_> {
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
         self.stream.local_addr().ok()
-    }
-}
-
-impl Admit for Arc<ConnectionLimit> {
-    fn admit(&self, _arriving: &Arriving<'_>) -> Admission {
-        if self.take() { Admission::Admitted } else { Admission::Refused }
-    }
-
-    fn leave(&self, _client: SocketAddr) {
-        self.give_back();
     }
 }
 

@@ -1,17 +1,19 @@
 //! From a snapshot to what a shard's L4 listeners serve by: the configuration's routes, or handlers
 //! that a program has made for a listener.
 
-use std::{collections::BTreeMap, fmt, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 use crate::{
     base::access::AccessFormat,
     config::{ListenerConfig, Protocol},
     l4::{
         ConnectionHandler, DynConnectionHandler, Error, FlowForward, FlowPlan, Forward,
-        ForwardOptions, ListenerPlan, Plan, Routes, Shard, Steer, flows,
+        ForwardOptions, ListenerPlan, Otherwise, Plan, Routes, Service, Shard, Steer, flows,
     },
     proxy::Snapshot,
+    runtime::{PooledFuture, TcpStream},
     transport::{
+        Place,
         counters::{FlowCounters, PerShard},
         entrance::Entrance,
     },
@@ -108,6 +110,27 @@ impl fmt::Debug for Makers {
 pub(super) struct Plans {
     pub(super) streams: Vec<ListenerPlan>,
     pub(super) flows: Vec<FlowPlan>,
+    /// Of listeners that end TLS themselves, by name: what they pass through.
+    pub(super) passing: BTreeMap<String, Passing>,
+}
+
+/// What an HTTPS listener passes through: a plan that lacks who serves the rest.
+#[derive(Debug)]
+pub(super) struct Passing {
+    plan: ListenerPlan,
+    routes: Rc<Routes>,
+}
+
+impl Passing {
+    /// Passes through what its routes take, and gives everything else to `serve`.
+    pub(super) fn service(
+        self,
+        shard: &Rc<Shard>,
+        serve: impl Fn(TcpStream, SocketAddr, Place) -> PooledFuture<'static, ()> + 'static,
+    ) -> Rc<Service> {
+        let otherwise = Some(Otherwise { routes: self.routes, serve: Rc::new(serve) });
+        Service::new(shard, ListenerPlan { otherwise, ..self.plan })
+    }
 }
 
 impl Plans {
@@ -136,7 +159,11 @@ impl Plans {
                     plans.streams.extend(making.stream(&routes, makers)?);
                 }
                 Protocol::Udp => plans.flows.extend(making.flow(makers)?),
-                Protocol::Http | Protocol::Https => {}
+                Protocol::Https => {
+                    let passing = making.passing(&routes);
+                    plans.passing.extend(passing.map(|plan| (listener.name.clone(), plan)));
+                }
+                Protocol::Http => {}
             }
         }
         Ok(plans)
@@ -158,17 +185,34 @@ impl Making<'_> {
         routes: &NamedCounters,
         makers: &Makers,
     ) -> Result<Option<ListenerPlan>, Error> {
+        let handler: Rc<dyn DynConnectionHandler> =
+            match makers.connections.get(&self.listener.name) {
+                Some(make) => make(self.scope)?,
+                None => Rc::new(Routes::new(&self.scope.shard, &self.routes())),
+            };
+        Ok(self.plan(routes, handler))
+    }
+
+    /// What an HTTPS listener passes through, if there is anything.
+    fn passing(&self, routes: &NamedCounters) -> Option<Passing> {
+        let own = self.routes();
+        if own.routes.is_empty() {
+            return None;
+        }
+        let own = Rc::new(Routes::new(&self.scope.shard, &own));
+        let handler: Rc<dyn DynConnectionHandler> = Rc::new(Rc::clone(&own));
+        Some(Passing { plan: self.plan(routes, handler)?, routes: own })
+    }
+
+    fn plan(
+        &self,
+        routes: &NamedCounters,
+        handler: Rc<dyn DynConnectionHandler>,
+    ) -> Option<ListenerPlan> {
         let (snapshot, listener) = (&self.scope.snapshot, self.listener);
-        let (Some(gate), Some(counters)) =
-            (snapshot.gates.get(self.index), snapshot.listeners.get(self.index))
-        else {
-            return Ok(None);
-        };
-        let handler: Rc<dyn DynConnectionHandler> = match makers.connections.get(&listener.name) {
-            Some(make) => make(self.scope)?,
-            None => Rc::new(Routes::new(&self.scope.shard, &self.routes())),
-        };
-        Ok(Some(ListenerPlan {
+        let (gate, counters) =
+            (snapshot.gates.get(self.index)?, snapshot.listeners.get(self.index)?);
+        Some(ListenerPlan {
             name: listener.name.as_str().into(),
             protocol: listener.protocol,
             entrance: Entrance {
@@ -179,7 +223,8 @@ impl Making<'_> {
             counters: Arc::clone(counters),
             routes: Rc::clone(routes),
             log: self.log.clone(),
-        }))
+            otherwise: None,
+        })
     }
 
     fn flow(&self, makers: &Makers) -> Result<Option<FlowPlan>, Error> {

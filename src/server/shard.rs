@@ -1,11 +1,12 @@
 //! A shard's thread: runtime, listeners, and the orders of the control thread.
 
 use std::{
-    cell::RefCell, collections::BTreeMap, fmt, rc::Rc, sync::Arc, sync::mpsc, time::Duration,
+    cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc,
+    time::Duration,
 };
 
 use super::{
-    l4::{Makers, Plans},
+    l4::{Makers, Passing, Plans},
     order::{BoundL4, BoundListener, BoundSocket, Driver, Order, Prepared, Seed, Started},
 };
 use crate::{
@@ -13,11 +14,11 @@ use crate::{
     config::ListenerConfig,
     l4,
     proxy::{
-        self, Admit, ConnectionLimit, Doors, Handler, Hooks, ListenerRules, Observe, Record, Shard,
+        self, ConnectionLimit, Doors, Handler, Hooks, ListenerRules, Observe, Record, Shard,
         ShardScope, Shared, Snapshot,
         downstream::h1::{Current, Service},
     },
-    runtime::{self, Runtime, Task, TcpListener, UdpSocket, mailbox},
+    runtime::{self, PooledFuture, Runtime, Task, TcpListener, TcpStream, UdpSocket, mailbox},
     upstream::Pools,
 };
 
@@ -100,11 +101,33 @@ pub struct Listening {
     pub socket: TcpListener,
 }
 
+/// What serves the connections of one socket: HTTP, and before it what is passed through.
+struct Door<H> {
+    http: Rc<Service<H>>,
+    passing: Option<Rc<l4::Service>>,
+}
+
+impl<H: Handler + 'static> Door<H> {
+    /// Serves one connection, as a task of its own.
+    fn open(&self, stream: TcpStream, client: SocketAddr) -> Task {
+        match &self.passing {
+            Some(passing) => runtime::spawn(Rc::clone(passing).serve(stream, client)),
+            None => runtime::spawn(Rc::clone(&self.http).serve(stream, client)),
+        }
+    }
+}
+
+impl<H> Clone for Door<H> {
+    fn clone(&self) -> Self {
+        Self { http: Rc::clone(&self.http), passing: self.passing.clone() }
+    }
+}
+
 /// An open listening socket.
 struct Open<H> {
     listener: Rc<TcpListener>,
     /// Serves what is accepted from now on; replaced where the address goes to another listener.
-    service: Rc<RefCell<Rc<Service<H>>>>,
+    service: Rc<RefCell<Door<H>>>,
     accepting: Task,
 }
 
@@ -115,8 +138,7 @@ impl<H: Handler + 'static> Open<H> {
         self.accepting.abort();
         runtime::spawn(async move {
             for (stream, client) in self.listener.stop().await {
-                let service = Rc::clone(&self.service.borrow());
-                runtime::spawn(service.serve(stream, client));
+                self.service.borrow().open(stream, client);
             }
         })
     }
@@ -174,7 +196,7 @@ where
                 Order::Commit { listeners, l4 } => {
                     let listeners = listeners.into_iter().filter_map(take_over).collect();
                     let l4 = l4.into_iter().filter_map(take_over_l4).collect();
-                    self.commit_all(listeners, l4);
+                    self.commit_with(listeners, l4);
                 }
                 Order::Certificates { snapshot } => self.renew(&snapshot),
                 Order::Abort => self.prepared = None,
@@ -196,8 +218,6 @@ where
     pub fn prepare(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), proxy::Error> {
         let scope = ShardScope::new(&self.shard, snapshot, &self.shared);
         let handler = (self.make)(&scope)?;
-        let limit =
-            self.connections.as_ref().map(|limit| -> Rc<dyn Admit> { Rc::new(Arc::clone(limit)) });
         let Hooks { doors, observers } = scope.into_hooks();
         let record = Record::new(snapshot, &self.shard);
         let observer: Rc<dyn Observe> = match observers {
@@ -208,7 +228,7 @@ where
             snapshot: Arc::clone(snapshot),
             handler: Rc::new(handler),
             observer,
-            doors: limit.into_iter().chain(doors).collect(),
+            doors: doors.into_iter().collect(),
             services: BTreeMap::new(),
             l4: Plans::new(&self.l4_shard, snapshot, &self.makers)
                 .map_err(|error| proxy::Error::Internal(error.to_string()))?,
@@ -219,10 +239,11 @@ where
     /// Serves what was prepared: takes over the sockets of new addresses, closes those that the
     /// snapshot no longer has. Without a prepared snapshot it changes nothing.
     pub fn commit(&mut self, listeners: Vec<Listening>) {
-        self.commit_all(listeners, Vec::new());
+        self.commit_with(listeners, Vec::new());
     }
 
-    fn commit_all(&mut self, listeners: Vec<Listening>, l4: Vec<l4::Listening>) {
+    /// The same with sockets of L4 listeners.
+    pub fn commit_with(&mut self, listeners: Vec<Listening>, l4: Vec<l4::Listening>) {
         let Some(mut next) = self.prepared.take() else { return };
         self.shard.apply_pool_rules(&next.snapshot.upstreams);
         let mut before = self.serving.take().map(|serving| serving.services).unwrap_or_default();
@@ -249,6 +270,7 @@ where
                 observer: Rc::clone(&next.observer),
                 doors: Rc::clone(&next.doors),
                 counters: Arc::clone(counters),
+                limit: self.connections.clone(),
             };
             let name = self.name_before(listener, &config, &before);
             let service = match name.and_then(|name| before.remove(&name)) {
@@ -260,14 +282,15 @@ where
             };
             next.services.insert(listener.name.clone(), service);
         }
+        let doors = self.doors(&next.services, plans.passing);
         let sockets = std::mem::take(&mut self.sockets);
         for (address, socket) in sockets {
             let owner = config.iter().find(|listener| {
                 listener.addresses.contains(&address) && !listener.protocol.is_l4()
             });
-            match owner.and_then(|listener| next.services.get(&listener.name)) {
+            match owner.and_then(|listener| doors.get(&listener.name)) {
                 Some(service) => {
-                    socket.service.replace(Rc::clone(service));
+                    socket.service.replace(Door::clone(service));
                     self.sockets.insert(address, socket);
                 }
                 None => {
@@ -277,8 +300,8 @@ where
             }
         }
         for listening in listeners {
-            let Some(service) = next.services.get(&listening.name) else { continue };
-            let service = Rc::new(RefCell::new(Rc::clone(service)));
+            let Some(service) = doors.get(&listening.name) else { continue };
+            let service = Rc::new(RefCell::new(Door::clone(service)));
             let listener = Rc::new(listening.socket);
             let accepting = runtime::spawn(accept(Rc::clone(&listener), Rc::clone(&service)));
             let open = Open { listener, service, accepting };
@@ -287,6 +310,24 @@ where
         // Listeners that the snapshot no longer has.
         before.values().for_each(|service| service.retire());
         self.serving = Some(next);
+    }
+
+    /// What the sockets of each listener are served by.
+    fn doors(
+        &self,
+        services: &BTreeMap<String, Rc<Service<H>>>,
+        mut passing: BTreeMap<String, Passing>,
+    ) -> BTreeMap<String, Door<H>> {
+        let door = |(name, http): (&String, &Rc<Service<H>>)| {
+            let passing = passing.remove(name).map(|passing| {
+                let http = Rc::clone(http);
+                passing.service(&self.l4_shard, move |stream, client, place| {
+                    PooledFuture::new(Rc::clone(&http).serve_admitted(stream, client, place))
+                })
+            });
+            (name.clone(), Door { http: Rc::clone(http), passing })
+        };
+        services.iter().map(door).collect()
     }
 
     /// The name of the service that goes on as `listener`: its own, or that of a listener which is
@@ -302,7 +343,8 @@ where
         }
         let mut sockets = listener.addresses.iter().filter_map(|address| self.sockets.get(address));
         sockets.find_map(|socket| {
-            let is_it = |service: &Rc<Service<H>>| Rc::ptr_eq(service, &socket.service.borrow());
+            let is_it =
+                |service: &Rc<Service<H>>| Rc::ptr_eq(service, &socket.service.borrow().http);
             let (name, _) = before.iter().find(|(_, service)| is_it(service))?;
             let is_gone = !config.iter().any(|own| own.name == *name);
             is_gone.then(|| name.clone())
@@ -315,7 +357,7 @@ where
         for (index, listener) in snapshot.config.listeners.iter().enumerate() {
             let Some(service) = serving.services.get(&listener.name) else { continue };
             let tls = snapshot.tls.listeners.get(index).cloned().flatten();
-            let rules = ListenerRules::new(listener, index).with_tls(tls);
+            let rules = rules_of(listener, index, snapshot).with_tls(tls);
             service.replace_listener(rules.with_ids_of(&snapshot.config));
         }
         serving.snapshot = Arc::clone(snapshot);
@@ -385,18 +427,14 @@ fn take_over_l4(bound: BoundL4) -> Option<l4::Listening> {
 }
 
 /// Accepts connections until the task is aborted.
-async fn accept<H: Handler + 'static>(
-    listener: Rc<TcpListener>,
-    service: Rc<RefCell<Rc<Service<H>>>>,
-) {
+async fn accept<H: Handler + 'static>(listener: Rc<TcpListener>, service: Rc<RefCell<Door<H>>>) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                let service = Rc::clone(&service.borrow());
-                runtime::spawn(service.serve(stream, client));
+                service.borrow().open(stream, client);
             }
             Err(error) => {
-                service.borrow().count(|counters| counters.accept_errors.increment());
+                service.borrow().http.count(|counters| counters.accept_errors.increment());
                 tracing::warn!(%error, "accept failed");
                 runtime::sleep(ACCEPT_BACKOFF).await;
             }

@@ -27,16 +27,32 @@ impl ConnectionLimit {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a place; false when there is none.
-    pub(crate) fn take(&self) -> bool {
+    /// Whether a place could be taken.
+    fn take(&self) -> bool {
         // One line that all shards write, but only as connections come and go.
         let more = |open: u32| (open < self.most).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
+}
 
-    /// Gives a place back.
-    pub(crate) fn give_back(&self) {
-        let before = self.open.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "each leave follows an admission");
+/// A connection's place among all of the process, given back when it is dropped.
+#[derive(Debug)]
+pub struct Place(Option<Arc<ConnectionLimit>>);
+
+impl Place {
+    /// A place within `limit`, if there is one; none when all are taken.
+    #[must_use]
+    pub fn take(limit: Option<&Arc<ConnectionLimit>>) -> Option<Self> {
+        let has_room = limit.is_none_or(|limit| limit.take());
+        has_room.then(|| Self(limit.map(Arc::clone)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(limit) = &self.0 {
+            let before = limit.open.fetch_sub(1, Ordering::Relaxed);
+            debug_assert!(before > 0, "each place was taken");
+        }
     }
 }

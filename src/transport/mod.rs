@@ -19,6 +19,6 @@ pub mod relay;
 mod stream;
 pub mod tls;
 
-pub use connection_limit::ConnectionLimit;
+pub use connection_limit::{ConnectionLimit, Place};
 pub use rate_table::{RateTable, Verdict};
 pub use stream::{OwnedStream, Received, Recv, Sending, Stream};

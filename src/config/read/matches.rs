@@ -22,7 +22,8 @@ pub(super) fn l4_matches(fields: &Fields<'_>, protocol: Protocol) -> RouteMatch 
         alpn: list(fields, "alpn", alpn),
         ..RouteMatch::default()
     };
-    if protocol != Protocol::Tls && (fields.has("sni") || fields.has("alpn")) {
+    let reads_hello = matches!(protocol, Protocol::Tls | Protocol::Https);
+    if !reads_hello && (fields.has("sni") || fields.has("alpn")) {
         let name = protocol.name();
         fields.problem(format!("match has no effect on a listener with protocol `{name}`"));
     }
@@ -41,7 +42,7 @@ fn alpn(value: &Value<'_>) -> Option<String> {
 pub(super) fn matches(fields: &Fields<'_>) -> RouteMatch {
     for key in ["sni", "alpn"] {
         if let Some(value) = fields.value(key) {
-            value.complain(format!("match.{key} has no effect: it is for listeners of TLS that is passed through; requests have a `host`"));
+            value.complain(format!("match.{key} has no effect: it is for TLS that is passed through, on a listener that the route names; requests have a `host`"));
         }
     }
     RouteMatch {

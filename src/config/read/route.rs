@@ -62,7 +62,14 @@ pub(super) fn read(index: usize, value: &Value<'_>, names: &Names<'_>) -> RouteC
     route
 }
 
-/// The protocol of the route's listeners, if they are of L4.
+/// Whether the route goes by what a TLS client says before TLS begins.
+fn passes_through(fields: &Fields<'_>) -> bool {
+    let value = fields.value("match");
+    let Some(Kind::Table(table)) = value.as_ref().map(Value::kind) else { return false };
+    ["sni", "alpn"].iter().any(|key| table.find(key).is_some())
+}
+
+/// The protocol of the route's listeners, if it is a route of connections.
 fn l4_protocol(
     fields: &Fields<'_>,
     listeners: Option<&[usize]>,
@@ -70,10 +77,11 @@ fn l4_protocol(
 ) -> Option<Protocol> {
     let mut protocols = listeners?.iter().filter_map(|index| names.protocols.get(*index).copied());
     let first = protocols.next()?;
-    if protocols.any(|other| other != first && (other.is_l4() || first.is_l4())) {
+    let is_l4 = first.is_l4() || first == Protocol::Https && passes_through(fields);
+    if protocols.any(|other| other != first && (other.is_l4() || is_l4)) {
         fields.problem("its listeners have different protocols; give each a route of its own");
     }
-    first.is_l4().then_some(first)
+    is_l4.then_some(first)
 }
 
 /// A route of connections or flows.
@@ -84,10 +92,19 @@ fn l4_route(
     protocol: Protocol,
     names: &Names<'_>,
 ) -> RouteConfig {
-    let word = protocol.name();
+    let (why, with) = match protocol {
+        Protocol::Https => {
+            let why = "the route passes TLS through unread".to_owned();
+            (why, "TLS that is passed through".to_owned())
+        }
+        _ => {
+            let word = protocol.name();
+            (format!("its listener's protocol is `{word}`"), format!("protocol `{word}`"))
+        }
+    };
     for key in ["respond", "redirect", "filters", "rewrite", "headers", "upgrade"] {
         if let Some(value) = fields.value(key) {
-            value.complain(format!("{key} has no effect: its listener's protocol is `{word}`"));
+            value.complain(format!("{key} has no effect: {why}"));
         }
     }
     let matches = fields.table("match", &MATCH);
@@ -111,7 +128,7 @@ fn l4_route(
     let useless = |fields: &Fields<'_>, table: &str, keys: &[&'static str]| {
         for key in keys {
             if let Some(value) = fields.value(key) {
-                value.complain(format!("{table}.{key} has no effect with protocol `{word}`"));
+                value.complain(format!("{table}.{key} has no effect with {with}"));
             }
         }
     };

@@ -51,7 +51,7 @@ use crate::{
         wire::{WireBody, copy_rest},
     },
     runtime::{self, PooledFuture, TcpStream},
-    transport::entrance::Entrance,
+    transport::{ConnectionLimit, Place, entrance::Entrance},
 };
 
 /// Everything that a listener's connections share on one shard. A reload replaces what is inside;
@@ -74,6 +74,8 @@ pub struct Current<H> {
     pub doors: Doors,
     /// Counts its connections.
     pub counters: Arc<PerShard<ListenerCounters>>,
+    /// Of the process.
+    pub limit: Option<Arc<ConnectionLimit>>,
 }
 
 impl<H> Clone for Current<H> {
@@ -84,6 +86,7 @@ impl<H> Clone for Current<H> {
             observer: Rc::clone(&self.observer),
             doors: Rc::clone(&self.doors),
             counters: Arc::clone(&self.counters),
+            limit: self.limit.clone(),
         }
     }
 }
@@ -124,21 +127,30 @@ impl<H: Handler + 'static> Service<H> {
 
     /// Serves one connection to its end.
     pub async fn serve(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
-        let entrance = self.current.borrow().listener.entrance.clone();
+        let (entrance, place) = {
+            let current = self.current.borrow();
+            (current.listener.entrance.clone(), Place::take(current.limit.as_ref()))
+        };
+        let Some(place) = place else { return self.refuse(&tcp) };
         match entrance {
-            None => self.serve_admitted(tcp, client).await,
-            Some(entrance) => PooledFuture::new(self.let_in(entrance, tcp, client)).await,
+            None => self.serve_admitted(tcp, client, place).await,
+            Some(entrance) => PooledFuture::new(self.let_in(entrance, (tcp, client), place)).await,
         }
     }
 
     /// Serves one connection that has to pass the listener's gate first.
-    async fn let_in(self: Rc<Self>, entrance: Rc<Entrance>, tcp: TcpStream, source: SocketAddr) {
+    async fn let_in(
+        self: Rc<Self>,
+        entrance: Rc<Entrance>,
+        (tcp, source): (TcpStream, SocketAddr),
+        place: Place,
+    ) {
         let waiting = self.shard.count_open();
         match entrance.enter(&tcp, source).await {
             Ok(entry) => {
                 drop(waiting);
                 let _pass = entry.pass;
-                self.serve_admitted(tcp, entry.client).await;
+                self.serve_admitted(tcp, entry.client, place).await;
             }
             Err(error) => {
                 self.count(|counters| error.count(counters));
@@ -148,13 +160,17 @@ impl<H: Handler + 'static> Service<H> {
         }
     }
 
-    /// Serves one connection whose client may be here.
-    async fn serve_admitted(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
+    fn refuse(&self, tcp: &TcpStream) {
+        tcp.reset_on_close();
+        self.count(|counters| counters.refused.increment());
+    }
+
+    /// Serves one connection that has its place, and whose client the listener's gate has let in.
+    pub async fn serve_admitted(self: Rc<Self>, tcp: TcpStream, client: SocketAddr, place: Place) {
+        let _place = place;
         let rules = Rc::clone(&self.current.borrow().listener);
         let Some(_inside) = self.admit(&tcp, client, &rules) else {
-            tcp.reset_on_close();
-            self.count(|counters| counters.refused.increment());
-            return;
+            return self.refuse(&tcp);
         };
         let Some(stream) = handshake::prepare(tcp, &rules) else { return };
         let connection = Rc::new(Connection::new(stream, client, Rc::clone(&self.shard)));

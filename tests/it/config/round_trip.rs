@@ -125,11 +125,18 @@ fn add_l4(random: &mut Random, config: &mut Config) {
         endpoint.address = SocketAddr::from(([10, 0, 0, host], 53)).into();
     }
     config.upstreams.push(own);
-    for (index, protocol) in [Protocol::Tcp, Protocol::Tls, Protocol::Udp].into_iter().enumerate() {
+    let upstream = config.upstreams.len() - 1;
+    let protocols = [Protocol::Tcp, Protocol::Tls, Protocol::Udp];
+    for (index, protocol) in protocols.into_iter().enumerate() {
         config.listeners.push(l4_listener(random, index, protocol));
         let listener = config.listeners.len() - 1;
-        let upstream = config.upstreams.len() - 1;
         config.routes.push(l4_route(random, (index, listener, upstream), protocol));
+    }
+    // One that ends TLS itself may pass some of it through.
+    let secure = config.listeners.iter().position(|own| own.protocol == Protocol::Https);
+    if let Some(listener) = secure {
+        let place = (protocols.len(), listener, upstream);
+        config.routes.push(l4_route(random, place, Protocol::Https));
     }
 }
 
@@ -301,7 +308,7 @@ fn l4_route(
     protocol: Protocol,
 ) -> RouteConfig {
     let mut matches = RouteMatch::default();
-    if protocol == Protocol::Tls {
+    if matches!(protocol, Protocol::Tls | Protocol::Https) {
         matches.hosts = vec![
             HostPattern::Exact(format!("r{index}.test")),
             HostPattern::Suffix(".r.test".to_owned()),

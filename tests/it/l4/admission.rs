@@ -206,3 +206,28 @@ fn new_connections_come_at_their_rate() {
         assert_eq!(served.count(), 3);
     });
 }
+
+#[test]
+fn whoever_sends_no_header_has_a_place_all_the_same() {
+    on_both(|driver| {
+        let plan = Plan {
+            runtime: "max_connections = 1".to_owned(),
+            listener: TAKES.to_owned(),
+            ..Plan::to(&[])
+        };
+        let rig = Plan { shards: 1, ..plan }.start(driver);
+        let mut first = super::connect(rig.address);
+        // The second is refused once the first has been accepted.
+        while rig.status().shards[0].connections == 0 {}
+        assert!(is_cut(&rest(&mut super::connect(rig.address))));
+        first.write_all(b"PROXY UNKNOWN\r\nGET / HTTP/1.0\r\n\r\n").unwrap();
+        assert!(rest(&mut first).unwrap().starts_with(b"HTTP/1.1 404 "));
+        // Its place is free again.
+        let is_served = |_| {
+            let mut client = super::connect(rig.address);
+            let asked = client.write_all(b"PROXY UNKNOWN\r\nGET / HTTP/1.0\r\n\r\n");
+            asked.is_ok() && rest(&mut client).is_ok_and(|answer| !answer.is_empty())
+        };
+        assert!((0..1000).any(is_served));
+    });
+}

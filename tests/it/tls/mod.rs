@@ -7,6 +7,7 @@ mod clients;
 mod files;
 mod handshakes;
 mod openssl;
+mod passing;
 mod sessions;
 mod swaps;
 mod upstreams;

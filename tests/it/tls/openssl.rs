@@ -15,8 +15,9 @@ use crate::{
     scratch::Scratch,
 };
 
-/// What `openssl s_client` says, both streams together, with `said` as its input.
-fn s_client(rig: &Rig, authority: &Authority, args: &[&str], said: &str) -> String {
+/// What `openssl s_client` says, both streams together, with `said` as its input. It asks for
+/// `localhost` unless `args` say otherwise.
+pub(super) fn s_client(rig: &Rig, authority: &Authority, args: &[&str], said: &str) -> String {
     let mut child = Command::new("openssl")
         .args(["s_client", "-connect", &rig.address.to_string(), "-servername", "localhost"])
         .args(["-verify_return_error", "-CAfile", authority.file().to_str().unwrap()])
@@ -33,7 +34,7 @@ fn s_client(rig: &Rig, authority: &Authority, args: &[&str], said: &str) -> Stri
     text(&output.stdout) + &text(&output.stderr)
 }
 
-const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 fn with_rig(claim: impl Fn(&Rig, &Authority) + Sync) {
     if !is_there("openssl") {

@@ -12,7 +12,7 @@ use rcgen::PKCS_ECDSA_P256_SHA256;
 use ringway::protocol::h2::Limits;
 
 use super::{
-    authority::{Authority, connect, connect_to, for_names, shown},
+    authority::{Authority, connect, connect_to, for_names, shown, try_connect},
     certificates::plan,
 };
 use crate::proxy::{
@@ -161,5 +161,27 @@ fn a_wrong_file_is_told_once_and_the_old_certificate_stays() {
         assert_eq!(listed.len(), 1);
         assert_eq!((&*listed[0].names[0], listed[0].default), ("localhost", true));
         assert!(listed[0].expires_in > 0);
+    });
+}
+
+#[test]
+fn who_may_come_in_is_the_same_behind_a_swap() {
+    let authority = Authority::new("authority");
+    on_both(|driver| {
+        let file = format!("gated-{driver}");
+        let entry = authority.server(&file, &["localhost"]);
+        let served = Endpoint::listen().serve(|_| ok("fine").into());
+        let rig = plan(served.address, &[&entry], "proxy_protocol = { from = ['127.0.0.0/8'] }")
+            .start(driver);
+        let config = Arc::new(authority.trusting());
+        assert!(try_connect(&rig, &config, "localhost").is_err(), "without a PROXY header");
+        let (cert, key) = authority.issue(for_names(&["localhost"]), &PKCS_ECDSA_P256_SHA256);
+        authority.write(&file, &cert, &key);
+        rig.logged(&["certificates were read again"]);
+        // The shard hears of it a moment later: each try is a new connection.
+        for _ in 0..20 {
+            assert!(try_connect(&rig, &config, "localhost").is_err(), "behind the swap");
+        }
+        assert_eq!(rig.status().listeners[0].open, 0);
     });
 }
