@@ -139,7 +139,8 @@ pub struct EndpointConfig {
 /// Connections kept for the next request; one pool per shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Most idle connections per endpoint and shard, 0 to 65536; 0 keeps none. Default: 64.
+    /// Idle connections per endpoint and shard that are kept for `idle_timeout`, 0 to 65536; what
+    /// is above it and unused for a second is closed, and 0 keeps none. Default: 64.
     pub idle_per_endpoint: u32,
     /// How long one may be idle. Default: 60 s.
     pub idle_timeout: Duration,

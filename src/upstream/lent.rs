@@ -61,7 +61,7 @@ impl Lent {
     }
 
     /// Puts the connection back: to the request that has waited longest for one, else to the
-    /// idle ones, else (`pool.idle_per_endpoint` or `pool.max_reuse` reached) it is closed.
+    /// idle ones, else (`pool.idle_per_endpoint` is 0, or `pool.max_reuse` reached) it is closed.
     ///
     /// Only after the whole response was received and the whole request sent, with no receive
     /// left unfinished and no byte left over. A clone of the stream that still exists means

@@ -198,10 +198,17 @@ impl World {
             if self.connections_max.is_some_and(|most| connections > most) {
                 self.ledger.violate(format!("{address} has {connections} connections"));
             }
-            let idle = endpoint.totals().idle;
-            if idle > u64::from(self.idle_max) * self.shards.len() as u64 {
-                self.ledger.violate(format!("{address} has {idle} idle connections"));
+            // What is above the number is kept for a while, unless it is 0.
+            if self.idle_max == 0 {
+                self.check_idle(endpoint);
             }
+        }
+    }
+
+    fn check_idle(&self, endpoint: &Endpoint) {
+        let (address, idle) = (endpoint.address, endpoint.totals().idle);
+        if idle > u64::from(self.idle_max) * self.shards.len() as u64 {
+            self.ledger.violate(format!("{address} has {idle} idle connections"));
         }
     }
 
@@ -211,9 +218,10 @@ impl World {
         while self.is_busy() && now() - begun < SETTLE_MAX {
             sleep(LOOK_EVERY).await;
         }
-        // One sweep of the pools.
-        sleep(Duration::from_millis(1500)).await;
+        // A second, and one sweep of the pools: nothing above their number is left.
+        sleep(Duration::from_millis(2100)).await;
         self.check_limits();
+        self.endpoints.iter().for_each(|endpoint| self.check_idle(endpoint));
         for (shard, stats) in self.shards.iter().zip(&self.stats) {
             let (open, counted, tunnels) =
                 (shard.connections(), stats.open.get(), stats.tunnels.get());

@@ -144,12 +144,13 @@ fn a_connection_is_closed_after_max_reuse_requests() {
 }
 
 #[test]
-fn no_more_than_idle_per_endpoint_are_kept() {
+fn what_is_above_idle_per_endpoint_is_kept_for_a_second() {
     on_each_driver(async || {
         let server = Server::start();
-        for most in [0, 2] {
-            let pool = PoolConfig { idle_per_endpoint: most, ..PoolConfig::default() };
-            let (_pools, pool) = opened(&pooled(server.address, pool));
+        let pool = PoolConfig { idle_per_endpoint: 2, ..PoolConfig::default() };
+        let (_pools, pool) = opened(&pooled(server.address, pool));
+        let (swept, endpoint) = (&pool.endpoints[0], &pool.upstream().endpoints[0]);
+        let burst = async || {
             let mut lent = Vec::new();
             for _ in 0..5 {
                 lent.push(used(&pool).await);
@@ -157,9 +158,36 @@ fn no_more_than_idle_per_endpoint_are_kept() {
             for lent in lent {
                 lent.give_back();
             }
-            assert_eq!(pool.idle(), most as usize);
-            assert_eq!(pool.upstream().endpoints[0].connections(), most);
+        };
+        // The next burst finds what the one before has left.
+        for _ in 0..3 {
+            burst().await;
+            swept.sweep(now() + Duration::from_millis(900));
+            assert_eq!((pool.idle(), server.accepted()), (5, 5));
         }
+        let warm = used(&pool).await;
+        swept.sweep(now() + Duration::from_secs(1));
+        assert_eq!((pool.idle(), endpoint.connections()), (2, 3));
+        // Two of the two that may stay: what comes back is kept, too, for a while.
+        warm.give_back();
+        swept.sweep(now());
+        assert_eq!(pool.idle(), 3);
+        swept.sweep(now() + Duration::from_secs(1));
+        assert_eq!((pool.idle(), endpoint.connections()), (2, 2));
+    });
+}
+
+#[test]
+fn with_idle_per_endpoint_0_none_is_kept() {
+    on_each_driver(async || {
+        let server = Server::start();
+        let pool = PoolConfig { idle_per_endpoint: 0, ..PoolConfig::default() };
+        let (_pools, pool) = opened(&pooled(server.address, pool));
+        let lent = [used(&pool).await, used(&pool).await];
+        for lent in lent {
+            lent.give_back();
+        }
+        assert_eq!((pool.idle(), pool.upstream().endpoints[0].connections()), (0, 0));
     });
 }
 
