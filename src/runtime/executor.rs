@@ -71,16 +71,21 @@ impl Task {
     }
 }
 
-/// Lets other ready tasks run and the driver have its turn first. Cancel safe.
+/// Lets other ready tasks run and the driver have its turn first, also when another future of the
+/// same task makes it run before that. Cancel safe.
 pub async fn yield_now() {
-    let mut yielded = false;
+    let mut since = None;
     poll_fn(|_| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        shard::with(|shard| shard.tasks.defer());
-        Poll::Pending
+        shard::with(|shard| {
+            let turn = shard.turns();
+            if since.is_some_and(|since| since != turn) {
+                return Poll::Ready(());
+            }
+            if since.replace(turn).is_none() {
+                shard.tasks.defer();
+            }
+            Poll::Pending
+        })
     })
     .await;
 }

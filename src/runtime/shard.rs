@@ -140,6 +140,11 @@ impl Shard {
         !CURRENT.get().is_null()
     }
 
+    /// Turns so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+
     /// Runs tasks and `future` until that ends.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         assert!(!self.is_running.replace(true), "`block_on` isn't called from within a task");

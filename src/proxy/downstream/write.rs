@@ -14,6 +14,7 @@ use crate::{
     proxy::{
         Body, Connection, Error, ListenerRules, Request, Response,
         body::Kind,
+        h2::next_buffered,
         outgoing::{encode_chunk, stream_body},
         pace::Pace,
         recycle,
@@ -196,9 +197,8 @@ fn fate(req: &Request, response: &Response, framed: &Framed) -> ConnectionHeader
 
 /// Puts what was received with the response's head behind our head; true when that was all of it.
 fn join_buffered(body: &mut Body, is_chunked: bool, out: &mut Vec<u8>) -> Result<bool, Error> {
-    let Kind::Wire(wire) = &mut body.kind else { return Ok(false) };
     while out.len() < JOINED_MAX * 2
-        && let Some(chunk) = wire.next_buffered()?
+        && let Some(chunk) = next_buffered(body)?
     {
         if is_chunked {
             encode_chunk(&chunk, out);
@@ -206,10 +206,20 @@ fn join_buffered(body: &mut Body, is_chunked: bool, out: &mut Vec<u8>) -> Result
             out.extend_from_slice(&chunk);
         }
     }
-    if wire.is_ended() && is_chunked {
-        h1::encode_last_chunk(wire.trailers(), out);
+    let is_ended = has_ended(body);
+    if is_ended && is_chunked {
+        h1::encode_last_chunk(body.trailers(), out);
     }
-    Ok(wire.is_ended())
+    Ok(is_ended)
+}
+
+/// Whether all of a body that comes from somewhere else has been taken.
+fn has_ended(body: &Body) -> bool {
+    match &body.kind {
+        Kind::Wire(wire) => wire.is_ended(),
+        Kind::H2(body) => body.is_ended(),
+        _ => false,
+    }
 }
 
 fn give(buf: SendBuf) {

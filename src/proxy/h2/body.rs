@@ -115,6 +115,11 @@ impl H2Body {
         self.remaining
     }
 
+    /// Whether all of it has been taken; trailers may be there.
+    pub(in crate::proxy) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
     /// Whether nothing is to come, no trailers either.
     pub(in crate::proxy) fn is_over(&self) -> bool {
         self.is_ended && self.trailers.is_none()

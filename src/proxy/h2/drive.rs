@@ -127,6 +127,12 @@ async fn read(
             Err(ended) => return ended,
         }
         let recv = armed.get_or_insert_with(|| session.link.stream().recv());
+        if session.holds_any() {
+            runtime::yield_now().await;
+            if !recv.is_ready() {
+                session.announce_all();
+            }
+        }
         match timer.guard(recv).await {
             Err(Expired) => {}
             Ok(Ok(bytes)) if !bytes.is_empty() => {

@@ -17,6 +17,7 @@
 
 mod body;
 mod drive;
+mod held;
 mod send;
 mod session;
 mod sessions;

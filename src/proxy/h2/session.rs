@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     drive::{NewRequest, Role},
+    held::Held,
     sessions::Mux,
     stream::{Answer, Gone, Handle, Stream},
 };
@@ -59,6 +60,8 @@ pub(in crate::proxy) struct Session {
     codec: RefCell<Codec>,
     /// Streams with an exchange, by number.
     streams: RefCell<Vec<(StreamId, Rc<Stream>)>>,
+    /// Those of them whose responses have just begun.
+    held: Held,
     /// Wakes the driver: there is output, or nothing is left to do.
     pub(super) driver: Signal,
     /// Nothing more can be sent or received.
@@ -98,6 +101,7 @@ impl Session {
             stats,
             codec: RefCell::new(codec),
             streams: RefCell::default(),
+            held: Held::default(),
             driver: Signal::new(),
             is_over: Cell::new(false),
             idle_since: Cell::new(now),
@@ -174,7 +178,27 @@ impl Session {
             rest = rest.get(consumed..).unwrap_or_default();
         }
         self.flush();
+        self.held.note_receive();
+        self.announce(Held::pop_late);
         Ok(())
+    }
+
+    /// Whether some exchange would rather hear of its response with the next turn.
+    pub(super) fn holds_any(&self) -> bool {
+        self.held.is_any()
+    }
+
+    /// Nothing more has come: every exchange hears what is here.
+    pub(super) fn announce_all(&self) {
+        self.announce(Held::pop);
+    }
+
+    fn announce(&self, next: fn(&Held) -> Option<StreamId>) {
+        while let Some(id) = next(&self.held) {
+            if let Some(stream) = self.find(id).filter(|stream| stream.is_held()) {
+                stream.announce();
+            }
+        }
     }
 
     /// Hands events out that came of something else than received bytes.
@@ -251,6 +275,9 @@ impl Session {
         codec.take_response(&mut head);
         if let Some(stream) = self.find(id) {
             stream.put_answer(Answer { head, framing, is_end });
+            if stream.is_held() {
+                self.held.push(id);
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub(in crate::proxy) struct Stream {
     pub(super) id: StreamId,
     signal: Signal,
     inbox: RefCell<Inbox>,
+    /// A response has begun that may be whole in a moment: the exchange isn't woken for it yet.
+    is_held: Cell<bool>,
     has_room: Cell<bool>,
     /// Deadlines of what the exchange waits for from an upstream.
     pub(in crate::proxy) upstream_timer: Timer,
@@ -148,7 +150,9 @@ impl Stream {
 
     // What the session does.
 
+    /// The head of a response; one that more follows is held until [`Stream::announce`].
     pub(super) fn put_answer(&self, answer: Answer) {
+        self.is_held.set(answer.framing.is_some() && !answer.is_end);
         let mut inbox = self.inbox.borrow_mut();
         if answer.is_end && inbox.end == End::Open {
             inbox.end = End::Whole;
@@ -159,7 +163,25 @@ impl Stream {
             inbox.more_answers.push_back(answer);
         }
         drop(inbox);
+        self.tell();
+    }
+
+    /// Wakes the exchange, unless it is to hear of more at once.
+    fn tell(&self) {
+        if !self.is_held.get() {
+            self.signal.notify();
+        }
+    }
+
+    /// What follows the head is whole, or has been waited for long enough.
+    pub(super) fn announce(&self) {
+        self.is_held.set(false);
         self.signal.notify();
+    }
+
+    /// Whether the exchange hasn't heard of its response yet.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.get()
     }
 
     /// A piece of the body; false when nobody wants it, and its credit is free at once.
@@ -174,7 +196,11 @@ impl Stream {
             inbox.push(bytes);
         }
         drop(inbox);
-        self.signal.notify();
+        if is_end {
+            self.announce();
+        } else {
+            self.tell();
+        }
         is_wanted
     }
 
@@ -185,13 +211,13 @@ impl Stream {
             inbox.trailers = trailers;
         }
         drop(inbox);
-        self.signal.notify();
+        self.announce();
     }
 
     /// It is over before its time.
     pub(super) fn put_gone(&self, gone: Gone) {
         self.inbox.borrow_mut().gone.get_or_insert(gone);
-        self.signal.notify();
+        self.announce();
     }
 
     /// There is room to send.
@@ -266,7 +292,10 @@ impl Stream {
             let answer = inbox.answer.take();
             inbox.answer = inbox.more_answers.pop_front();
             match (answer, inbox.gone) {
-                (Some(answer), _) => Some(Ok(answer)),
+                (Some(answer), _) => {
+                    self.is_held.set(false);
+                    Some(Ok(answer))
+                }
                 (None, Some(gone)) => Some(Err(gone)),
                 (None, None) => None,
             }
@@ -410,6 +439,7 @@ impl Default for Stream {
             id: StreamId(0),
             signal: Signal::new(),
             inbox: RefCell::default(),
+            is_held: Cell::new(false),
             has_room: Cell::new(false),
             upstream_timer: Timer::new(),
             timer: Timer::new(),

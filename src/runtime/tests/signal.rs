@@ -3,7 +3,7 @@
 use std::{cell::Cell, cell::RefCell, future::poll_fn, rc::Rc, task::Poll};
 
 use super::on_each;
-use crate::runtime::{Options, Signal, settled, spawn, yield_now};
+use crate::runtime::{Options, Signal, settled, spawn, usage, yield_now};
 
 #[test]
 fn a_signal_wakes_the_task_that_listened_last() {
@@ -82,5 +82,27 @@ fn a_poll_for_another_reason_does_not_end_settling() {
         }
         yield_now().await;
         assert_eq!(*order.borrow(), ["other", "settled"]);
+    });
+}
+
+#[test]
+fn a_poll_for_another_reason_does_not_end_a_yield() {
+    on_each(&Options::default(), async || {
+        let (signal, turns) = (Rc::new(Signal::new()), Rc::new(RefCell::new(Vec::new())));
+        for is_woken in [false, true] {
+            let (signal, turns) = (signal.clone(), turns.clone());
+            spawn(async move {
+                let before = usage().turns;
+                if is_woken {
+                    signal.listen();
+                }
+                yield_now().await;
+                turns.borrow_mut().push(usage().turns - before);
+            });
+        }
+        spawn(async move { signal.notify() });
+        yield_now().await;
+        yield_now().await;
+        assert_eq!(*turns.borrow(), [1, 1]);
     });
 }

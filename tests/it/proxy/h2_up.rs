@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 
 use ringway::protocol::{
-    h2::{ErrorCode, Limits},
-    http::Framing,
+    h2::{EndStream, ErrorCode, Limits},
+    http::{Framing, ResponseHead, Status},
 };
 
 use super::{
@@ -102,6 +102,45 @@ fn many_clients_share_a_connection() {
         for (n, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.response().text(), format!("/{n}"));
         }
+    });
+}
+
+#[test]
+fn answers_whose_heads_come_before_all_bodies_reach_their_clients() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let rig = endpoint.plan().start(driver);
+        let mut clients: Vec<_> = (0..60).map(|_| rig.client()).collect();
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.send(format!("GET /{n:02} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        }
+        let mut server = endpoint.accept();
+        let mut streams: Vec<_> = (0..60).map(|_| server.accept()).collect();
+        streams.sort_by_key(|stream| server.heard[stream].asked.clone().unwrap().1);
+        let body = [b'x'; 1000];
+        // More than one receive takes, and the last body is not among it.
+        server.at_once(|codec| {
+            let mut head = ResponseHead::new();
+            head.status = Status::OK;
+            let length = Framing::Length(1000);
+            for stream in &streams {
+                codec.send_response(*stream, &head, length, None, EndStream::No).unwrap();
+            }
+            for (n, stream) in streams[..59].iter().enumerate() {
+                let end = EndStream::when(n % 2 == 0);
+                assert_eq!(codec.send_data(*stream, &body, end).unwrap(), 1000);
+            }
+        });
+        let mut late = clients.pop().unwrap();
+        late.head();
+        for stream in streams[..59].iter().skip(1).step_by(2) {
+            server.trailers(*stream, "x-sum", "7");
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().body, body);
+        }
+        server.data(streams[59], &body, true);
+        late.until(&body);
     });
 }
 

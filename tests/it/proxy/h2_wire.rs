@@ -329,6 +329,12 @@ impl H2 {
         self.data(stream, body.as_bytes(), true);
     }
 
+    /// Sends what `write` makes of the codec as one piece.
+    pub(crate) fn at_once(&mut self, write: impl FnOnce(&mut Connection)) {
+        write(&mut self.codec);
+        self.flush();
+    }
+
     /// Says good-bye: no new streams. The other side has heard of it then.
     pub(crate) fn drain(&mut self) {
         self.codec.drain(now());
