@@ -43,7 +43,9 @@ class Backend:
 
 class H2Backend:
     """nghttpd in clear text beside the usual backend, of which nginx asks where it can't speak h2c:
-    1 KiB at /1k, and at /bench.Call/Unary the same as a gRPC message with its trailer."""
+    1 KiB at /1k, and at /bench.Call/Unary the same as a gRPC message."""
+
+    options = ()
 
     def __enter__(self):
         if not shutil.which("nghttpd"):
@@ -54,7 +56,7 @@ class H2Backend:
         (self.folder / "1k").write_bytes(BODY)
         (self.folder / "bench.Call").mkdir()
         (self.folder / "bench.Call/Unary").write_bytes(grpc_message(BODY))
-        command = ["nghttpd", "--no-tls", "--max-concurrent-streams=1000", "--trailer=grpc-status: 0"]
+        command = ["nghttpd", "--no-tls", "--max-concurrent-streams=1000", *self.options]
         command += ["--htdocs", self.folder, "--address=127.0.0.1", H2_BACKEND_PORT]
         self.process = subprocess.Popen(pinned(LOAD_CPU, *command), stdout=subprocess.DEVNULL)
         wait_for_port(H2_BACKEND_PORT, self.process, "nghttpd")
@@ -63,6 +65,12 @@ class H2Backend:
         stop(self.process)
         self.plain.__exit__()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class GrpcBackend(H2Backend):
+    """The same with a trailer behind every body, as gRPC wants it and others don't."""
+
+    options = ("--trailer=grpc-status: 0",)
 
 
 BODY = b"x" * 1024
@@ -143,7 +151,7 @@ def grpc(pids, seconds):
         message.write(grpc_message(BODY))
         message.flush()
         options = [f"--data={message.name}", "--header=content-type: application/grpc", "--header=te: trailers"]
-        return h2(pids, seconds, path="/bench.Call/Unary", backend=H2Backend, options=options)
+        return h2(pids, seconds, path="/bench.Call/Unary", backend=GrpcBackend, options=options)
 
 
 def datagrams(pids, seconds):
