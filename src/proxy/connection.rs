@@ -309,20 +309,20 @@ impl Connection {
         }))
     }
 
-    /// Receives within `limit`.
-    pub(super) async fn receive_within(
+    /// Receives within `limit`, which runs from the call.
+    pub(super) fn receive_within(
         &self,
         limit: Duration,
         phase: &'static str,
-    ) -> Result<Chunk, Error> {
+    ) -> impl Future<Output = Result<Chunk, Error>> {
         self.timer.set_after(limit);
-        poll_fn(|cx| match self.poll_receive(cx) {
+        // Not an `async fn`: an idle connection holds this, and a block keeps its arguments twice.
+        poll_fn(move |cx| match self.poll_receive(cx) {
             Poll::Ready(received) => Poll::Ready(received.map_err(|_| Error::ClientClosed)),
             Poll::Pending => {
                 self.timer.poll_expired(cx).map(|()| Err(Error::ClientTimeout { phase }))
             }
         })
-        .await
     }
 
     /// Who an exchange waits for.

@@ -16,7 +16,7 @@ use crate::{
     proxy::{
         self, ConnectionLimit, Doors, Handler, Hooks, ListenerRules, Observe, Record, Shard,
         ShardScope, Shared, Snapshot,
-        downstream::h1::{Current, Service},
+        downstream::service::{Current, Service},
     },
     runtime::{self, PooledFuture, Runtime, Task, TcpListener, TcpStream, UdpSocket, mailbox},
     upstream::Pools,
@@ -109,10 +109,12 @@ struct Door<H> {
 
 impl<H: Handler + 'static> Door<H> {
     /// Serves one connection, as a task of its own.
-    fn open(&self, stream: TcpStream, client: SocketAddr) -> Task {
+    fn open(&self, stream: TcpStream, client: SocketAddr) {
         match &self.passing {
-            Some(passing) => runtime::spawn(Rc::clone(passing).serve(stream, client)),
-            None => runtime::spawn(Rc::clone(&self.http).serve(stream, client)),
+            Some(passing) => {
+                runtime::spawn(Rc::clone(passing).serve(stream, client));
+            }
+            None => self.http.start(stream, client),
         }
     }
 }

@@ -13,20 +13,16 @@
 //! nor buffers.
 
 use std::{
-    cell::{Cell, RefCell},
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::pin,
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
 use super::{
     Downstream,
-    h2::{self, Sniffed},
-    handshake,
+    service::{Current, Service},
     write::{self, Framed},
 };
 use crate::{
@@ -35,9 +31,7 @@ use crate::{
         http::{self, Framing, Method, RequestHead, Version},
     },
     proxy::{
-        Arriving, Body, Connection, Doors, Error, Handler, ListenerRules, Observe, Pooled, Request,
-        Response, Versions,
-        admit::Inside,
+        Body, Connection, Error, Handler, ListenerRules, Observe, Pooled, Request, Response,
         body::{Chunk, Kind},
         connection::Watch,
         deadline,
@@ -45,257 +39,67 @@ use crate::{
         recycle,
         request::Arrival,
         secure,
-        shard::Shard,
-        stats::{ListenerCounters, PerShard},
         upload::{self, Upload},
         wire::{WireBody, copy_rest},
     },
-    runtime::{self, PooledFuture, TcpStream},
-    transport::{ConnectionLimit, Place, entrance::Entrance},
+    runtime::{self, PooledFuture},
 };
 
-/// Everything that a listener's connections share on one shard. A reload replaces what is inside;
-/// an exchange finishes with what it began with.
-pub struct Service<H> {
-    shard: Rc<Shard>,
-    current: RefCell<Rc<Current<H>>>,
-    is_retired: Cell<bool>,
-}
-
-/// What a config says of a listener, on one shard.
-pub struct Current<H> {
-    /// Answers its requests.
-    pub handler: Rc<H>,
-    /// Its limits and rules.
-    pub listener: Rc<ListenerRules>,
-    /// Is told of each exchange's end.
-    pub observer: Rc<dyn Observe>,
-    /// Decide over its connections.
-    pub doors: Doors,
-    /// Counts its connections.
-    pub counters: Arc<PerShard<ListenerCounters>>,
-    /// Of the process.
-    pub limit: Option<Arc<ConnectionLimit>>,
-}
-
-impl<H> Clone for Current<H> {
-    fn clone(&self) -> Self {
-        Self {
-            handler: Rc::clone(&self.handler),
-            listener: Rc::clone(&self.listener),
-            observer: Rc::clone(&self.observer),
-            doors: Rc::clone(&self.doors),
-            counters: Arc::clone(&self.counters),
-            limit: self.limit.clone(),
+/// Serves one connection to its end.
+pub(super) async fn serve<H: Handler + 'static>(
+    service: &Rc<Service<H>>,
+    connection: &Rc<Connection>,
+) {
+    loop {
+        let exchange = match idle(service, connection).await {
+            Some(first) => {
+                connection.is_idle.set(false);
+                PooledFuture::new(exchange(Rc::clone(service), Rc::clone(connection), first))
+            }
+            None => break,
+        };
+        match exchange.await {
+            Next::Idle => connection.is_idle.set(true),
+            Next::Close => break,
+            Next::Broken => return,
+            Next::Linger => return PooledFuture::new(linger(connection)).await,
         }
+    }
+    if connection.stream.is_tls() {
+        PooledFuture::new(connection.end()).await;
     }
 }
 
-impl<H: Handler + 'static> Service<H> {
-    /// Serves as `current` says.
-    pub fn new(shard: &Rc<Shard>, current: Current<H>) -> Rc<Self> {
-        Rc::new(Self {
-            shard: Rc::clone(shard),
-            current: RefCell::new(Rc::new(current)),
-            is_retired: Cell::new(false),
-        })
-    }
-
-    /// New exchanges use `current` from now on.
-    pub fn replace(&self, current: Current<H>) {
-        self.current.replace(Rc::new(current));
-    }
-
-    /// New connections and exchanges use these rules from now on.
-    pub fn replace_listener(&self, rules: ListenerRules) {
-        let listener = Rc::new(rules);
-        let current = Rc::new(Current { listener, ..Current::clone(&self.current()) });
-        self.current.replace(current);
-    }
-
-    /// Its listener is gone: connections end after the exchange that they are in.
-    pub fn retire(&self) {
-        self.is_retired.set(true);
-    }
-
-    /// Counts at the listener.
-    pub fn count(&self, count: impl FnOnce(&ListenerCounters)) {
-        if let Some(counters) = self.current.borrow().counters.shard(self.shard.id()) {
-            count(counters);
+/// Waits for a request's first bytes; none when the connection is over.
+async fn idle<H: Handler + 'static>(
+    service: &Service<H>,
+    connection: &Connection,
+) -> Option<Chunk> {
+    // Some clients send an empty line behind a body. It begins no request: the connection is
+    // idle as before, but only once.
+    let mut may_skip = connection.has_served();
+    if let Some(kept) = connection.take_kept() {
+        if !may_skip || *kept != *EMPTY_LINE {
+            return Some(kept);
         }
+        may_skip = false;
     }
-
-    /// Serves one connection to its end.
-    pub async fn serve(self: Rc<Self>, tcp: TcpStream, client: SocketAddr) {
-        let (entrance, place) = {
-            let current = self.current.borrow();
-            (current.listener.entrance.clone(), Place::take(current.limit.as_ref()))
+    loop {
+        let limit = {
+            let listener = &service.current().listener;
+            match (service.is_ending(), connection.has_served()) {
+                (false, _) => listener.idle,
+                (true, true) => return None,
+                // Established before the listener closed: its first request is answered.
+                (true, false) => listener.header_timeout,
+            }
         };
-        let Some(place) = place else { return self.refuse(&tcp) };
-        match entrance {
-            None => self.serve_admitted(tcp, client, place).await,
-            Some(entrance) => PooledFuture::new(self.let_in(entrance, (tcp, client), place)).await,
+        let received = connection.receive_within(limit, "idle").await;
+        let chunk = received.ok().filter(|chunk| !chunk.is_empty())?;
+        if !may_skip || *chunk != *EMPTY_LINE {
+            return Some(chunk);
         }
-    }
-
-    /// Serves one connection that has to pass the listener's gate first.
-    async fn let_in(
-        self: Rc<Self>,
-        entrance: Rc<Entrance>,
-        (tcp, source): (TcpStream, SocketAddr),
-        place: Place,
-    ) {
-        let waiting = self.shard.count_open();
-        match entrance.enter(&tcp, source).await {
-            Ok(entry) => {
-                drop(waiting);
-                let _pass = entry.pass;
-                self.serve_admitted(tcp, entry.client, place).await;
-            }
-            Err(error) => {
-                self.count(|counters| error.count(counters));
-                tracing::debug!(client = %source, %error, "not let in");
-                tcp.reset_on_close();
-            }
-        }
-    }
-
-    fn refuse(&self, tcp: &TcpStream) {
-        tcp.reset_on_close();
-        self.count(|counters| counters.refused.increment());
-    }
-
-    /// Serves one connection that has its place, and whose client the listener's gate has let in.
-    pub async fn serve_admitted(self: Rc<Self>, tcp: TcpStream, client: SocketAddr, place: Place) {
-        let _place = place;
-        let rules = Rc::clone(&self.current.borrow().listener);
-        let Some(_inside) = self.admit(&tcp, client, &rules) else {
-            return self.refuse(&tcp);
-        };
-        let Some(stream) = handshake::prepare(tcp, &rules) else { return };
-        let connection = Rc::new(Connection::new(stream, client, Rc::clone(&self.shard)));
-        let _registered = self.shard.enter(&connection);
-        // Kept: when the listener is renamed meanwhile, its counters are others.
-        let counters = Arc::clone(&self.current.borrow().counters);
-        let counters = counters.shard(self.shard.id());
-        if let Some(counters) = counters {
-            counters.accepted.increment();
-            counters.open.add(1);
-        }
-        if rules.is_secure {
-            self.serve_secure(connection, rules).await;
-        } else {
-            drop(rules);
-            self.run(connection).await;
-        }
-        if let Some(counters) = counters {
-            counters.open.add(-1);
-        }
-    }
-
-    fn admit(
-        &self,
-        stream: &TcpStream,
-        client: SocketAddr,
-        rules: &ListenerRules,
-    ) -> Option<Inside> {
-        let doors = Rc::clone(&self.current.borrow().doors);
-        Inside::enter(doors, &Arriving { client, listener: rules.name(), stream })
-    }
-
-    async fn serve_secure(self: &Rc<Self>, connection: Rc<Connection>, rules: Rc<ListenerRules>) {
-        let counters = Arc::clone(&self.current.borrow().counters);
-        let Some(counters) = counters.shard(self.shard.id()).map(|counters| &counters.tls) else {
-            return;
-        };
-        let is_agreed = PooledFuture::new(handshake::run(&connection, &rules, counters)).await;
-        drop(rules);
-        if is_agreed {
-            counters.open.add(1);
-            self.run(connection).await;
-            counters.open.add(-1);
-        }
-    }
-
-    async fn run(self: &Rc<Self>, connection: Rc<Connection>) {
-        let listener = Rc::clone(&self.current.borrow().listener);
-        // Pooled: HTTP/1.1 needs no room for the other protocol's state.
-        match connection.versions(&listener) {
-            Versions::Http11 => {}
-            Versions::H2 => {
-                drop(listener);
-                return PooledFuture::new(h2::serve(Rc::clone(self), connection, None)).await;
-            }
-            Versions::Both => match PooledFuture::new(h2::sniff(&connection, &listener)).await {
-                Some(Sniffed::H2(first)) => {
-                    drop(listener);
-                    let first = Some(first);
-                    return PooledFuture::new(h2::serve(Rc::clone(self), connection, first)).await;
-                }
-                Some(Sniffed::H1(first)) => connection.keep(first),
-                None => return,
-            },
-        }
-        drop(listener);
-        while let Some(first) = self.idle(&connection).await {
-            connection.is_idle.set(false);
-            let exchange = exchange(Rc::clone(self), Rc::clone(&connection), first);
-            match PooledFuture::new(exchange).await {
-                Next::Idle => connection.is_idle.set(true),
-                Next::Close => break,
-                Next::Broken => return,
-                Next::Linger => return PooledFuture::new(linger(connection)).await,
-            }
-        }
-        if connection.stream.is_tls() {
-            PooledFuture::new(connection.end()).await;
-        }
-    }
-
-    /// Waits for a request's first bytes; none when the connection is over.
-    async fn idle(&self, connection: &Connection) -> Option<Chunk> {
-        // Some clients send an empty line behind a body. It begins no request: the connection is
-        // idle as before, but only once.
-        let mut may_skip = connection.has_served();
-        if let Some(kept) = connection.take_kept() {
-            if !may_skip || *kept != *EMPTY_LINE {
-                return Some(kept);
-            }
-            may_skip = false;
-        }
-        let (idle, header_timeout) = {
-            let listener = &self.current.borrow().listener;
-            (listener.idle, listener.header_timeout)
-        };
-        let is_ending = self.is_ending();
-        let idle = match (is_ending, connection.has_served()) {
-            (false, _) => idle,
-            (true, true) => return None,
-            // Established before the listener closed: its first request is answered.
-            (true, false) => header_timeout,
-        };
-        loop {
-            let received = connection.receive_within(idle, "idle").await;
-            let chunk = received.ok().filter(|chunk| !chunk.is_empty())?;
-            if !may_skip || *chunk != *EMPTY_LINE {
-                return Some(chunk);
-            }
-            may_skip = false;
-        }
-    }
-
-    /// Whether connections are to end with what they carry now.
-    pub(super) fn is_ending(&self) -> bool {
-        self.shard.is_draining() || self.is_retired.get()
-    }
-
-    pub(super) fn shard(&self) -> &Shard {
-        &self.shard
-    }
-
-    /// What an exchange begins with, and keeps.
-    pub(super) fn current(&self) -> Rc<Current<H>> {
-        Rc::clone(&self.current.borrow())
+        may_skip = false;
     }
 }
 
@@ -331,7 +135,7 @@ async fn exchange<H: Handler + 'static>(
     };
     connection.shard.stats().requests.increment();
     let started = runtime::now();
-    let is_ending = connection.shard.is_draining() || service.is_retired.get();
+    let is_ending = service.is_ending();
     let keeps_alive = h1::request_keeps_alive(&head) && !is_ending;
     let downstream = Downstream::H1(Rc::clone(&connection));
     let arrival = Arrival::new(downstream, listener, &head, started);
@@ -594,7 +398,7 @@ impl Failed<'_> {
 /// Closes so that the client can read our last answer: ends our side, then takes what is still on
 /// its way for a moment. A close with unread bytes would be a reset, which destroys the answer in
 /// the client's kernel (RFC 9112 §9.6).
-pub(super) async fn linger(connection: Rc<Connection>) {
+pub(super) async fn linger(connection: &Connection) {
     if connection.stream.shutdown_write().await.is_err() {
         return;
     }

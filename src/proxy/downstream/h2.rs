@@ -13,7 +13,7 @@ use std::{pin::pin, rc::Rc, time::Duration};
 
 use super::{
     Downstream,
-    h1::{Current, Service},
+    service::{Current, Service, Spoken},
     write_h2,
 };
 use crate::{
@@ -36,28 +36,22 @@ use crate::{
     runtime::{self, Either, PooledFuture, race},
 };
 
-/// What the first bytes of a connection say about its protocol.
-pub(super) enum Sniffed {
-    /// The preface of HTTP/2, or its beginning.
-    H2(Chunk),
-    /// Anything else.
-    H1(Chunk),
-}
-
-/// Waits for as many bytes as tell HTTP/2 from HTTP/1; none when the connection is over.
-pub(super) async fn sniff(connection: &Connection, listener: &ListenerRules) -> Option<Sniffed> {
-    let mut bytes = receive(connection, listener.idle).await?;
+/// Waits for as many bytes as tell HTTP/2 from HTTP/1, and leaves them with the connection.
+pub(super) async fn sniff(connection: &Connection, listener: &ListenerRules) -> Spoken {
+    let Some(mut bytes) = receive(connection, listener.idle).await else { return Spoken::Nothing };
     loop {
         let length = bytes.len().min(TELLING.len());
-        if bytes.get(..length) != TELLING.get(..length) {
-            return Some(Sniffed::H1(bytes));
+        let is_h2 = bytes.get(..length) == TELLING.get(..length);
+        if !is_h2 || length == TELLING.len() {
+            connection.keep(bytes);
+            return if is_h2 { Spoken::H2 } else { Spoken::H1 };
         }
-        if length == TELLING.len() {
-            return Some(Sniffed::H2(bytes));
-        }
+        let Some(more) = receive(connection, listener.header_timeout).await else {
+            return Spoken::Nothing;
+        };
         let mut joined = recycle::take_bytes();
         joined.extend_from_slice(&bytes);
-        joined.extend_from_slice(&receive(connection, listener.header_timeout).await?);
+        joined.extend_from_slice(&more);
         bytes = joined.into();
     }
 }
@@ -67,17 +61,18 @@ async fn receive(connection: &Connection, limit: Duration) -> Option<Chunk> {
     received.ok().filter(|chunk| !chunk.is_empty())
 }
 
-/// Serves a connection that speaks HTTP/2 to its end; `first` has been received already.
+/// Serves a connection that speaks HTTP/2 to its end.
 pub(super) async fn serve<H: Handler + 'static>(
-    service: Rc<Service<H>>,
-    connection: Rc<Connection>,
-    first: Option<Chunk>,
+    service: &Rc<Service<H>>,
+    connection: &Rc<Connection>,
 ) {
+    let first = connection.take_kept();
     let listener = Rc::clone(&service.current().listener);
-    let session = Session::server(&connection, limits(&listener));
+    let session = Session::server(connection, limits(&listener));
     // Always: a drain looks by the timer, and the session knows what to do then.
     connection.is_idle.set(true);
     connection.note_served();
+    let (service, connection) = (Rc::clone(service), Rc::clone(connection));
     let server = Server { service, connection: Rc::clone(&connection), listener };
     let ended = drive(&session, first, &connection.timer, &server).await;
     match ended {
@@ -86,7 +81,7 @@ pub(super) async fn serve<H: Handler + 'static>(
         Ended::Stalled => connection.stream.reset_on_close(),
         Ended::Finished | Ended::Broken(_) => {
             drop(session);
-            super::h1::linger(connection).await;
+            super::h1::linger(&connection).await;
         }
     }
 }

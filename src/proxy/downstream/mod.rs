@@ -1,9 +1,10 @@
 //! The client's side: one file per protocol version, and what they share.
 
 mod error_page;
-pub mod h1;
+mod h1;
 mod h2;
 mod handshake;
+pub mod service;
 mod side;
 mod write;
 mod write_h2;
