@@ -44,11 +44,9 @@ enum {
     MAP_PERCPU_ARRAY = 6,
     MAP_LRU_HASH = 9,
     MAP_CPUMAP = 16,
-    MAP_REUSEPORT_SOCKARRAY = 20,
 };
 enum { UPDATE_ANY = 0, UPDATE_NOEXIST = 1 };
 enum { XDP_ABORTED = 0, XDP_DROP = 1, XDP_PASS = 2, XDP_TX = 3, XDP_REDIRECT = 4 };
-enum { SK_DROP = 0, SK_PASS = 1 };
 
 struct xdp_md {
     u32 data;
@@ -69,7 +67,6 @@ static long (*const tail_call)(void *ctx, void *map, u32 index) = (void *)12;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
-static long (*const sk_select_reuseport)(void *ctx, void *map, void *key, u64 flags) = (void *)82;
 static u64 (*const ktime_coarse_ns)(void) = (void *)160;
 static u64 (*const xdp_buff_len)(struct xdp_md *ctx) = (void *)188;
 static long long (*const syncookie_v4)(void *ip, void *tcp, u32 tcp_len) = (void *)204;

@@ -26,6 +26,13 @@ int nop(struct xdp_md *ctx) {
     return XDP_PASS;
 }
 
+/* For frames that are really sent. */
+SECTION("xdp.frags")
+int transmit(struct xdp_md *ctx) {
+    (void)ctx;
+    return XDP_TX;
+}
+
 SECTION("xdp.frags")
 int vary(struct xdp_md *ctx) {
     u32 zero = 0;

@@ -11,7 +11,7 @@
 #pragma once
 #include "abi.h"
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* Slots of a Maglev ring: a prime, so that every stride visits every slot. */
 #define RING_SLOTS 65537
@@ -141,7 +141,7 @@ struct settings {
     u64 clock_add;
     /* New flow entries that one CPU may make in a window of 2^27 ns. */
     u32 inserts_max;
-    /* CPUs that local packets are spread over; 0 is off. */
+    /* Rows of shard_cpus that local packets are spread over; 0 is off. */
     u32 steer_cpus;
     /* Our addresses towards reals: NAT's source, IPIP's outer source. */
     be32 own4;

@@ -132,8 +132,9 @@ INLINE int handle_local(struct xdp_md *ctx, struct run *run, const struct vip *v
     }
     u32 count = run->set->steer_cpus;
     if (!count) return leave(run, EXIT_LOCAL, XDP_PASS);
-    u32 hash = hash_of(&p->t, 0, is_v6);
-    u64 row = (u64)hash * count >> 32;
-    long verdict = redirect_map(&cpus, row, XDP_PASS);
+    u32 row = (u32)((u64)hash_of(&p->t, 0, is_v6) * count >> 32);
+    u32 *cpu = map_lookup(&shard_cpus, &row);
+    if (!cpu || *cpu == cpu_id()) return leave(run, EXIT_LOCAL, XDP_PASS);
+    long verdict = redirect_map(&cpus, *cpu, XDP_PASS);
     return leave(run, verdict == XDP_REDIRECT ? EXIT_STEERED : EXIT_LOCAL, (int)verdict);
 }

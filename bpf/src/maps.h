@@ -10,6 +10,7 @@
 #define RINGS_MAX 128
 #define REALS_MAX 1024
 #define FLOWS_MAX 1000000
+#define SHARDS_MAX 1024
 
 MAP(settings, MAP_ARRAY, u32, struct settings, 1);
 MAP(vips4, MAP_HASH, struct vip_key4, struct vip, VIPS_MAX);
@@ -30,4 +31,6 @@ MAP(syn_rates, MAP_ARRAY, u32, struct rate, VIPS_MAX);
 
 MAP(scratch_room, MAP_PERCPU_ARRAY, u32, struct scratch, 1);
 
-MAP(cpus, MAP_CPUMAP, u32, struct cpu_value, 64);
+/* Shards' CPUs, and the queues to them, by number. */
+MAP(shard_cpus, MAP_ARRAY, u32, u32, SHARDS_MAX);
+MAP(cpus, MAP_CPUMAP, u32, struct cpu_value, 1);

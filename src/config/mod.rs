@@ -63,7 +63,8 @@ pub use upstream::{
     UpstreamConfig, UpstreamLimits, UpstreamProtocol,
 };
 pub use xdp::{
-    Crash, PacketForward, REALS_MAX, SERVICES_MAX, VIPS_MAX, XdpConfig, XdpMode, is_same_family,
+    Crash, PacketForward, PacketSteer, REALS_MAX, SERVICES_MAX, VIPS_MAX, XdpConfig, XdpMode,
+    is_same_family, vip_fault,
 };
 
 /// A whole configuration, valid in itself.
@@ -128,6 +129,20 @@ pub fn zero(listen: SocketAddr, endpoints: &[SocketAddr]) -> Result<Config, Zero
 }
 
 impl Config {
+    /// Whether packets of listeners that shards serve move to the CPUs of the shards.
+    #[must_use]
+    pub fn steers(&self) -> bool {
+        self.xdp.as_ref().is_some_and(|xdp| xdp.steer == PacketSteer::Cpu)
+    }
+
+    /// Whether packets of `listener` do: shards serve it over TCP, on an address that it names.
+    #[must_use]
+    pub fn is_steered(&self, listener: &ListenerConfig) -> bool {
+        let is_served = listener.forward.is_none() && listener.protocol != Protocol::Udp;
+        let mut addresses = listener.addresses.iter();
+        self.steers() && is_served && addresses.any(|address| vip_fault(*address).is_none())
+    }
+
     /// Turns the places of the files that it names into lines and columns.
     fn locate(&mut self, sources: &place::Sources) {
         let listeners = self.listeners.iter_mut();

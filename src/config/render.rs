@@ -23,7 +23,7 @@ use super::tls::{ClientAuth, ClientAuthMode, FileName, ListenerTls, TlsVersion, 
 use super::upstream::{
     BalancePolicy, HashKey, HealthConfig, Probe, Share, UpstreamConfig, UpstreamProtocol,
 };
-use super::xdp::{Crash, PacketForward, XdpConfig, XdpMode};
+use super::xdp::{Crash, PacketForward, PacketSteer, XdpConfig, XdpMode};
 use super::{AdminConfig, Config};
 
 /// The text.
@@ -104,6 +104,7 @@ fn xdp(out: &mut Out, xdp: Option<&XdpConfig>) {
     if !xdp.sources.is_empty() {
         out.set("source", list(xdp.sources.iter().map(|source| string(&source.to_string()))));
     }
+    out.set("steer", word(&PacketSteer::WORDS, xdp.steer));
 }
 
 fn admin(out: &mut Out, admin: &AdminConfig) {

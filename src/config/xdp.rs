@@ -10,6 +10,8 @@ use std::{
     path::PathBuf,
 };
 
+use crate::base::address::Address;
+
 /// The fast path. A configuration has none when `mode` is `"off"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XdpConfig {
@@ -31,6 +33,8 @@ pub struct XdpConfig {
     pub nat_ports: RangeInclusive<u16>,
     /// Our addresses towards endpoints, one a family. Default: what the kernel would take.
     pub sources: Vec<IpAddr>,
+    /// Which CPU works on packets of listeners that shards serve. Default: [`PacketSteer::Off`].
+    pub steer: PacketSteer,
 }
 
 /// Where on the interface the program runs.
@@ -52,6 +56,15 @@ pub enum Crash {
     Detach,
     /// It goes on, and the next process takes over with all flows.
     Keep,
+}
+
+/// Which CPU works on packets of listeners that shards serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketSteer {
+    /// The one that they come in on.
+    Off,
+    /// That of a shard, by the flow.
+    Cpu,
 }
 
 /// How the packets of a listener get to endpoints.
@@ -77,6 +90,7 @@ impl XdpConfig {
             flows: 1_000_000,
             nat_ports: 1024..=32_767,
             sources: Vec::new(),
+            steer: PacketSteer::Off,
         }
     }
 }
@@ -90,6 +104,11 @@ impl XdpMode {
 impl Crash {
     /// The words in the file.
     pub(super) const WORDS: [(&str, Self); 2] = [("detach", Self::Detach), ("keep", Self::Keep)];
+}
+
+impl PacketSteer {
+    /// The words in the file.
+    pub(super) const WORDS: [(&str, Self); 2] = [("off", Self::Off), ("cpu", Self::Cpu)];
 }
 
 impl PacketForward {
@@ -107,6 +126,24 @@ impl PacketForward {
     #[must_use]
     pub fn changes_port(self) -> bool {
         self == Self::Nat
+    }
+}
+
+/// Why no packet from another machine has this address; `None` if it may be one that clients send to.
+#[must_use]
+pub fn vip_fault(address: Address) -> Option<&'static str> {
+    let Some(address) = address.ip().map(|address| address.ip()) else {
+        return Some("is a Unix socket, which no packet reaches");
+    };
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_unspecified() {
+        Some("means every address of the machine; name each")
+    } else if address.is_loopback() {
+        Some("is reached from this machine only")
+    } else if address.is_multicast() || is_broadcast {
+        Some("is that of a group")
+    } else {
+        None
     }
 }
 

@@ -42,9 +42,11 @@ pub(super) enum Start {
 pub(super) fn start(config: &Config) -> Result<Option<Start>, Error> {
     let Some(xdp) = &config.xdp else { return Ok(None) };
     let services = services(config, |_, _| RealState::Up);
-    let answers_cookies = services.iter().any(|service| service.action == xdp::Action::Local);
+    let answers_cookies = services
+        .iter()
+        .any(|service| service.action == xdp::Action::Local && service.syn_rate.is_some());
     let forwards = services.iter().any(|service| service.action != xdp::Action::Local);
-    match FastPath::start(&plan(xdp), services, now_uncached()) {
+    match FastPath::start(&plan(xdp, config), services, now_uncached()) {
         Ok(fast_path) => {
             tell(&fast_path);
             if answers_cookies {
@@ -60,7 +62,7 @@ pub(super) fn start(config: &Config) -> Result<Option<Start>, Error> {
     }
 }
 
-fn plan(xdp: &XdpConfig) -> Plan {
+fn plan(xdp: &XdpConfig, config: &Config) -> Plan {
     Plan {
         interface: xdp.interface.clone(),
         mode: match xdp.mode {
@@ -72,6 +74,7 @@ fn plan(xdp: &XdpConfig) -> Plan {
         flows: xdp.flows,
         sources: xdp.sources.clone(),
         ports: (*xdp.nat_ports.start(), *xdp.nat_ports.end()),
+        steer: if config.steers() { config.runtime.shards.clone() } else { Vec::new() },
     }
 }
 

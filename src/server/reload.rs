@@ -40,6 +40,7 @@ fn xdp(old: Option<&XdpConfig>, new: Option<&XdpConfig>) -> Vec<String> {
         ("flows", old.flows != new.flows),
         ("nat_ports", old.nat_ports != new.nat_ports),
         ("source", old.sources != new.sources),
+        ("steer", old.steer != new.steer),
     ];
     let changed = fixed.into_iter().filter(|(_, is_changed)| *is_changed);
     changed.map(|(key, _)| format!("xdp.{key}")).collect()

@@ -22,12 +22,18 @@ pub(super) fn services(config: &Config, state: impl Fn(usize, usize) -> RealStat
             Some(PacketForward::Dsr) => Action::Dsr,
             Some(PacketForward::Nat) => Action::Nat,
             Some(PacketForward::Ipip) => Action::Ipip,
-            None => listener.syn_rate.map(|_| Action::Local)?,
+            None if listener.syn_rate.is_some() || config.is_steered(listener) => Action::Local,
+            None => return None,
         };
         let upstream = upstream_of(config, index, listener);
         Some(Service {
             name: listener.name.clone(),
-            vips: listener.addresses.iter().filter_map(|address| address.ip()).collect(),
+            vips: listener
+                .addresses
+                .iter()
+                .filter(|address| config::vip_fault(**address).is_none())
+                .filter_map(|address| address.ip())
+                .collect(),
             transport: match listener.protocol {
                 Protocol::Udp => Transport::Udp,
                 Protocol::Http | Protocol::Https | Protocol::Tcp | Protocol::Tls => Transport::Tcp,

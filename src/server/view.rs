@@ -261,16 +261,31 @@ fn upstream_views(plane: &Plane) -> Vec<UpstreamView> {
             for counters in stats.shards() {
                 first_byte.merge_live(&counters.first_byte);
             }
+            let view = upstreams::view(upstream);
             UpstreamView {
+                policy: if is_by_ring(plane, index) { RING.to_owned() } else { view.policy },
                 retries: sum(|counters| counters.retries.get()),
                 retry_budget_exhausted: sum(|counters| counters.retries_over_budget.get()),
                 first_byte,
                 protocol: (!is_relayed(plane, index)).then(|| upstream.config.protocol.name()),
-                ..upstreams::view(upstream)
+                ..view
             }
         })
         .collect()
 }
+
+/// Whether nobody but the fast path chooses endpoints of the upstream `index`: by its ring, whatever
+/// the upstream's own policy.
+fn is_by_ring(plane: &Plane, index: usize) -> bool {
+    let routes = plane.snapshot.config.routes.iter();
+    let mut users = routes
+        .filter(|route| matches!(route.action, Action::Upstream(used) if used == index))
+        .peekable();
+    users.peek().is_some() && users.all(|route| is_forwarded(plane, route))
+}
+
+/// How the fast path's ring is called where policies are.
+const RING: &str = "maglev";
 
 /// Whether connections are relayed to the upstream `index` as they are.
 fn is_relayed(plane: &Plane, index: usize) -> bool {

@@ -144,6 +144,19 @@ impl Balancer {
         self.tables.set_settings(Settings { version: LAYOUT_VERSION, ..settings })
     }
 
+    /// Spreads packets of [`Action::Local`] over these CPUs, each flow to one; over none, leaves them
+    /// where they come in.
+    ///
+    /// # Errors
+    /// A CPU that isn't there, or a map that can't be written.
+    pub fn steer(&mut self, cpus: &[usize]) -> Result<(), XdpError> {
+        for (row, cpu) in (0..).zip(cpus) {
+            self.tables.set_shard_cpu(row, u32::try_from(*cpu).unwrap_or(u32::MAX))?;
+        }
+        let steer_cpus = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
+        self.set_settings(Settings { steer_cpus, ..self.settings()? })
+    }
+
     /// Writes another layout version than ours into the maps: for tests of what a different ringway
     /// would find.
     ///

@@ -41,6 +41,9 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// NAT's ports, first and last: outside of the kernel's own `ip_local_port_range`.
     pub ports: (u16, u16),
+    /// The CPUs that packets of [`Action::Local`] are moved to, each flow to one; none leaves them
+    /// where they come in. At most 1,024.
+    pub steer: Vec<usize>,
 }
 
 /// A running fast path; dropping it ends it, unless it is pinned.
@@ -94,6 +97,7 @@ impl FastPath {
             swept_at: None,
         };
         fast_path.set_settings(plan)?;
+        fast_path.balancer.steer(&plan.steer)?;
         fast_path.apply(services)?;
         fast_path.tick(now)?;
         (fast_path.effective, fast_path.reason) =

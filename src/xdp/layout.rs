@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use aya::Pod;
 
 /// Raised by every change of what a map holds; pinned maps of another version are refused.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 /// Slots of a Maglev ring.
 pub const RING_SLOTS: usize = 65_537;
 /// Slots that a ring's value has; the last ones pad it.
@@ -236,7 +236,7 @@ plain! {
         clock_add: u64,
         /// Flow entries that one CPU may make in a window.
         inserts_max: u32,
-        /// CPUs that local packets are spread over; 0 is off.
+        /// Rows of `shard_cpus` that local packets are spread over; 0 is off.
         steer_cpus: u32,
         /// Our IPv4 address towards reals.
         own4: [u8; 4],

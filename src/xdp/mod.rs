@@ -11,7 +11,6 @@
 //! translates. It never touches a packet. docs/XDP.md tells what the program does and how to run it.
 
 mod balancer;
-mod chooser;
 mod error;
 mod fast_path;
 pub mod layout;
@@ -26,11 +25,10 @@ mod sys;
 mod tables;
 
 pub use balancer::{Balancer, Report};
-pub use chooser::Chooser;
 pub use error::XdpError;
 pub use fast_path::{FastPath, Plan};
 pub use layout::{Action, Counts, EVENTS, EXITS, LAYOUT_VERSION, RING_SLOTS, Settings, Stats};
-pub use object::{BENCH, REUSEPORT, TOOLS};
+pub use object::{BENCH, TOOLS};
 pub use pins::unpin;
 pub use program::{Effective, Mode, ProgramDescriptor, Sizes};
 pub use service::{RealConfig, RealState, Service, Transport};

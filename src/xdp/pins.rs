@@ -147,6 +147,7 @@ pub(super) const PINNED: &[&str] = &[
     "vip_stats",
     "real_stats",
     "syn_rates",
+    "shard_cpus",
     "cpus",
 ];
 /// The pinned link's name.

@@ -23,6 +23,7 @@ use aya::{
         links::{FdLink, PinnedLink},
         xdp::{XdpLink, XdpLinkId},
     },
+    util::nr_cpus,
 };
 
 use super::{
@@ -96,9 +97,8 @@ impl Program {
     /// What the kernel refuses, or pinned maps of another layout.
     pub(super) fn load(sizes: Sizes, pins: Option<&Path>) -> Result<(Self, Tables), XdpError> {
         check_capabilities()?;
-        let sized = sized(sizes);
         let mut loader = EbpfLoader::new();
-        for (name, rows) in sized {
+        for (name, rows) in sized(sizes)? {
             loader.map_max_entries(name, rows);
         }
         let pins = pins.map(Pins::open).transpose()?;
@@ -270,7 +270,15 @@ fn reason(error: &ProgramError) -> String {
     format!("{text} ({hint})")
 }
 
-fn sized(sizes: Sizes) -> [(&'static str, u32); 4] {
+fn sized(sizes: Sizes) -> Result<[(&'static str, u32); 5], XdpError> {
     let part = |share: u32| (sizes.flows / share).max(1024);
-    [("flows4", part(1)), ("flows6", part(4)), ("nat4", part(4)), ("nat6", part(16))]
+    // The kernel refuses more queues than it could have CPUs.
+    let cpus = nr_cpus().map_err(|(_, source)| XdpError::system("CPUs")(source))?;
+    Ok([
+        ("flows4", part(1)),
+        ("flows6", part(4)),
+        ("nat4", part(4)),
+        ("nat6", part(16)),
+        ("cpus", u32::try_from(cpus).unwrap_or(u32::MAX)),
+    ])
 }

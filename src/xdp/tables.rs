@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{
+        Array, CpuMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::XdpMapError,
+    },
 };
 
 use super::{
@@ -33,6 +35,8 @@ pub(super) struct Tables {
     vip_stats: PerCpuArray<MapData, Stats>,
     real_stats: PerCpuArray<MapData, Stats>,
     _syn_rates: Array<MapData, Rate>,
+    shard_cpus: Array<MapData, u32>,
+    cpus: CpuMap<MapData>,
 }
 
 impl Tables {
@@ -54,6 +58,8 @@ impl Tables {
             vip_stats: take(object, "vip_stats")?,
             real_stats: take(object, "real_stats")?,
             _syn_rates: take(object, "syn_rates")?,
+            shard_cpus: take(object, "shard_cpus")?,
+            cpus: take(object, "cpus")?,
         })
     }
 
@@ -103,6 +109,15 @@ impl Tables {
 
     pub(super) fn set_settings(&mut self, settings: Settings) -> Result<(), XdpError> {
         self.settings.set(0, settings, 0).map_err(|source| XdpError::map("settings", source))
+    }
+
+    /// Says which CPU the shard of that row has, and makes the queue to it.
+    pub(super) fn set_shard_cpu(&mut self, row: u32, cpu: u32) -> Result<(), XdpError> {
+        self.cpus.set(cpu, CPU_QUEUE, None, 0).map_err(|error| match error {
+            XdpMapError::MapError(source) => XdpError::map("cpus", source),
+            other => XdpError::system("cpus")(std::io::Error::other(other)),
+        })?;
+        self.shard_cpus.set(row, cpu, 0).map_err(|source| XdpError::map("shard_cpus", source))
     }
 
     /// Exits and events of all CPUs together.
@@ -198,3 +213,6 @@ fn clear(stats: &mut PerCpuArray<MapData, Stats>, row: u32) -> Result<(), MapErr
     let empty = PerCpuValues::try_from(empty).map_err(MapError::IoError)?;
     stats.set(row, empty, 0)
 }
+
+/// Packets that wait for a CPU at most, about a millisecond's worth; further ones are dropped.
+const CPU_QUEUE: u32 = 2048;

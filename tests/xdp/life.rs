@@ -49,7 +49,7 @@ impl Drop for BpfFs {
     }
 }
 
-fn plan(pins: Option<PathBuf>) -> Plan {
+pub(crate) fn plan(pins: Option<PathBuf>) -> Plan {
     Plan {
         interface: "eth0".to_owned(),
         mode: Mode::Native,
@@ -57,6 +57,7 @@ fn plan(pins: Option<PathBuf>) -> Plan {
         flows: 10_000,
         sources: Vec::new(),
         ports: (1024, 32_767),
+        steer: Vec::new(),
     }
 }
 
@@ -67,7 +68,7 @@ fn start(pins: Option<PathBuf>, services: Vec<Service>) -> FastPath {
     fast_path
 }
 
-fn settle(fast_path: &mut FastPath) {
+pub(crate) fn settle(fast_path: &mut FastPath) {
     let give_up = now_uncached() + Duration::from_secs(10);
     while fast_path.unresolved().count() > 0 {
         assert!(now_uncached() < give_up, "neighbours");

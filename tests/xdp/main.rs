@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test binary: failing is its job")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
-mod choice;
+mod binary;
 mod cookies;
 mod cost;
 mod fixture;
@@ -18,5 +18,6 @@ mod nat;
 mod net;
 mod packet;
 mod product;
+mod served;
 mod traffic;
 mod ways;

@@ -47,6 +47,7 @@ pub(crate) struct Shape {
 
 pub(crate) struct Net {
     prefix: String,
+    machines: &'static [&'static str],
     /// Programs on interfaces other than the balancer's, held while the net is there.
     tools: Vec<Ebpf>,
 }
@@ -56,14 +57,28 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 impl Net {
     /// Builds the net; `None` where namespaces can't be had.
     pub(crate) fn new(shape: Shape) -> Option<Self> {
+        let mut net = Self::bare(&MACHINES)?;
+        net.build(shape);
+        Some(net)
+    }
+
+    /// Machines with nothing between them; `None` where namespaces can't be had.
+    pub(crate) fn bare(machines: &'static [&'static str]) -> Option<Self> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut net =
-            Self { prefix: format!("rw{}-{number}", std::process::id()), tools: Vec::new() };
-        if let Err(error) = net.build(shape) {
-            let is_required = std::env::var("XDP_TESTS").is_ok_and(|value| value == "require");
-            assert!(!is_required, "XDP_TESTS=require, but {error}");
-            eprintln!("skipped: {error}");
-            return None;
+        let prefix = format!("rw{}-{number}", std::process::id());
+        let net = Self { prefix, machines, tools: Vec::new() };
+        for machine in machines {
+            if let Err(error) = plain(&format!("ip netns add {}", net.name(machine))) {
+                let is_required = std::env::var("XDP_TESTS").is_ok_and(|value| value == "require");
+                assert!(!is_required, "XDP_TESTS=require, but {error}");
+                eprintln!("skipped: {error}");
+                return None;
+            }
+            net.run(machine, "ip link set lo up");
+            net.run(
+                machine,
+                "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0",
+            );
         }
         Some(net)
     }
@@ -96,12 +111,7 @@ impl Net {
     pub(crate) fn faults(&self) -> u64 {
         let mut faults = 0;
         for machine in ["c", "lb", "r1", "r2", "r3"] {
-            let tcp = self.run(machine, "cat /proc/thread-self/net/snmp");
-            let mut rows = tcp.lines().filter(|line| line.starts_with("Tcp:"));
-            let names = rows.next().unwrap().split(' ');
-            let values = rows.next().unwrap().split(' ');
-            let sums = names.zip(values).find(|(name, _)| *name == "InCsumErrors").unwrap().1;
-            faults += sums.parse::<u64>().unwrap();
+            faults += self.counter(machine, "snmp", "Tcp:", "InCsumErrors");
         }
         for (machine, interface) in [("lb", "eth0"), ("sw", "plb")] {
             let stats = self.run(machine, &format!("ethtool -S {interface}"));
@@ -111,15 +121,16 @@ impl Net {
         faults
     }
 
-    fn build(&mut self, shape: Shape) -> Result<(), String> {
-        for machine in MACHINES {
-            plain(&format!("ip netns add {}", self.name(machine)))?;
-            self.run(machine, "ip link set lo up");
-            self.run(
-                machine,
-                "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0",
-            );
-        }
+    /// A number that a machine's kernel counts: of `/proc/net/FILE`, in the rows that begin with `rows`.
+    pub(crate) fn counter(&self, machine: &str, file: &str, rows: &str, name: &str) -> u64 {
+        let text = self.run(machine, &format!("cat /proc/thread-self/net/{file}"));
+        let mut rows = text.lines().filter(|line| line.starts_with(rows));
+        let names = rows.next().unwrap().split(' ');
+        let values = rows.next().unwrap().split(' ');
+        number(names.zip(values).find(|(own, _)| *own == name).unwrap().1)
+    }
+
+    fn build(&mut self, shape: Shape) {
         self.run("sw", "ip link add br0 type bridge");
         self.run("sw", "ip link set br0 type bridge mcast_snooping 0");
         self.run("sw", "ip link set br0 up");
@@ -138,7 +149,6 @@ impl Net {
         }
         // XDP sends to this end: it needs a program of its own to be woken.
         self.put_tool("sw", "plb", "pass");
-        Ok(())
     }
 
     /// A cable from a machine to the bridge.
@@ -209,7 +219,7 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        for machine in MACHINES {
+        for machine in self.machines {
             drop(plain(&format!("ip netns del {}", self.name(machine))));
         }
     }

@@ -1,221 +1,25 @@
-//! The binary with a configuration, as it runs in production: forwarding, reloads, health checks,
+//! The binary with a configuration that forwards, as it runs in production: forwarding, reloads, health checks,
 //! privileges, and how it ends.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
     time::Duration,
 };
 
-use ringway::{control::status::Status, runtime::now_uncached, xdp::Action};
+use ringway::{control::status::Status, xdp::Action};
 
+use crate::binary::{Product, Setup};
 use crate::life::{BpfFs, wait_until_detached, works};
 use crate::net::{Net, Tags, VIP4, VIP6};
-use crate::traffic::{connect, exchange};
+use crate::traffic::{connect, datagram, exchange};
 use crate::ways::prepare;
 
-/// A running ringway in the balancer's namespace; killed when dropped.
-struct Product {
-    child: Child,
-    folder: PathBuf,
-}
-
-/// What differs between the tests' configurations.
-#[derive(Clone)]
-struct Setup {
-    forward: &'static str,
-    mode: &'static str,
-    interface: &'static str,
-    vip: SocketAddr,
-    endpoints: Vec<String>,
-    /// More of `[xdp]`.
-    xdp: String,
-    /// More of `[runtime]`.
-    runtime: &'static str,
-    /// More of the upstream.
-    upstream: &'static str,
-}
-
-impl Setup {
-    fn new(action: Action, vip: SocketAddr) -> Self {
-        let (forward, port) = match action {
-            Action::Dsr => ("dsr", 80),
-            Action::Ipip => ("ipip", 80),
-            Action::Nat | Action::Local => ("nat", 8080),
-        };
-        let net = if vip.is_ipv4() { "10.77.0." } else { "[fd77::" };
-        let close = if vip.is_ipv4() { "" } else { "]" };
-        let endpoints = [11, 12, 13].map(|last| format!("{net}{last}{close}:{port}"));
-        Self {
-            forward,
-            mode: "native",
-            interface: "eth0",
-            vip,
-            endpoints: endpoints.to_vec(),
-            xdp: String::new(),
-            runtime: "",
-            upstream: "",
-        }
-    }
-
-    fn text(&self, folder: &Path) -> String {
-        let Self { forward, mode, interface, vip, endpoints, xdp, runtime, upstream } = self;
-        let admin = folder.join("admin.sock");
-        format!(
-            "version = 1
-[runtime]
-shards = 1
-pin = false
-{runtime}
-[admin]
-listen = 'unix:{}'
-[xdp]
-mode = '{mode}'
-interface = '{interface}'
-flows = 10_000
-{xdp}
-[listener.front]
-address = '{vip}'
-protocol = 'tcp'
-forward = '{forward}'
-[[route]]
-name = 'front'
-listener = 'front'
-upstream = 'reals'
-[upstream.reals]
-endpoints = {endpoints:?}
-{upstream}
-",
-            admin.display()
-        )
-    }
-}
-
-impl Product {
-    /// Starts it and waits until every endpoint can be sent to.
-    fn start(net: &Net, setup: &Setup) -> Self {
-        let product = Self::spawn(net, setup);
-        product.settle(setup.endpoints.len());
-        product
-    }
-
-    fn spawn(net: &Net, setup: &Setup) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ringway-xdp-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).unwrap();
-        let config = folder.join("ringway.toml");
-        fs::write(&config, setup.text(&folder)).unwrap();
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let child = net.inside("lb", || {
-            let mut command = Command::new(BINARY);
-            command.args(["run", "-c"]).arg(&config).stdout(Stdio::null()).stderr(log);
-            command.spawn().unwrap()
-        });
-        Self { child, folder }
-    }
-
-    fn verb(&self, verb: &[&str]) -> std::process::Output {
-        let config = self.folder.join("ringway.toml");
-        Command::new(BINARY).args(verb).arg("-c").arg(config).output().unwrap()
-    }
-
-    fn status(&self) -> Option<Status> {
-        let output = self.verb(&["status", "--json"]);
-        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap()
-    }
-
-    /// Waits until the status is as it is to be.
-    #[track_caller]
-    fn wait(&self, what: &str, is_so: impl Fn(&Status) -> bool) {
-        let give_up = now_uncached() + Duration::from_secs(20);
-        while !self.status().is_some_and(|status| is_so(&status)) {
-            let log = self.log();
-            assert!(now_uncached() < give_up, "{what}: {:#?}\n{log}", self.status());
-            thread::park_timeout(Duration::from_millis(50));
-        }
-    }
-
-    fn settle(&self, endpoints: usize) {
-        self.wait("endpoints can be sent to", |status| {
-            let known = &status.xdp.as_ref().unwrap().endpoints;
-            known.len() == endpoints && known.iter().all(|own| own.fault.is_empty())
-        });
-    }
-
-    fn states(&self) -> BTreeMap<String, String> {
-        let xdp = self.status().unwrap().xdp.unwrap();
-        xdp.endpoints.into_iter().map(|own| (own.address.to_string(), own.state)).collect()
-    }
-
-    fn reload(&self, setup: &Setup) {
-        fs::write(self.folder.join("ringway.toml"), setup.text(&self.folder)).unwrap();
-        let output = self.verb(&["reload"]);
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Ends it as an operator does, and waits until it is gone.
-    fn stop(&mut self) {
-        assert!(self.verb(&["stop"]).status.success());
-        let status = self.exit();
-        assert!(status.success(), "{status}: {}", self.log());
-    }
-
-    /// How it ends, which it does soon.
-    fn exit(&mut self) -> std::process::ExitStatus {
-        let give_up = now_uncached() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(now_uncached() < give_up, "still running: {}", self.log());
-            thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-
-    /// What every thread says of itself in its status.
-    fn threads(&self) -> Vec<BTreeMap<String, String>> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let field = |line: &str| {
-            let (name, value) = line.split_once(':').unwrap();
-            (name.to_owned(), value.trim().to_owned())
-        };
-        tasks
-            .map(|task| {
-                let text = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-                text.lines().map(field).collect()
-            })
-            .collect()
-    }
-}
-
-impl Drop for Product {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-        drop(fs::remove_dir_all(&self.folder));
-    }
-}
-
 /// Sixty fetches over new connections: all arrive, every real gets some, whole megabytes too.
-fn sixty_fetches(action: Action, vip: &str) {
-    let Some((net, vip, _)) = prepare(action, vip, Tags::None) else { return };
-    let product = Product::start(&net, &Setup::new(action, vip));
+fn sixty_fetches(action: Action, mode: &'static str, vip: &str, tags: Tags) {
+    let Some((net, vip, _)) = prepare(action, vip, tags) else { return };
+    let product = Product::start(&net, &Setup { mode, ..Setup::new(action, vip) });
     let counts = net.inside("c", || {
         let mut counts = BTreeMap::new();
         for number in 0..60 {
@@ -230,12 +34,13 @@ fn sixty_fetches(action: Action, vip: &str) {
     assert!(counts.len() == 3 && counts.values().all(|count| *count >= 5), "{counts:?}");
     assert_eq!(net.faults(), 0);
     product.wait("flows are counted", |status| {
+        assert_eq!(status.upstreams[0].policy, "maglev");
         let xdp = status.xdp.as_ref().unwrap();
         let sum: u64 = xdp.endpoints.iter().map(|own| own.flows).sum();
-        (xdp.mode.as_str(), xdp.vips[0].flows, sum) == ("native", 60, 60)
+        (xdp.mode.as_str(), xdp.vips[0].flows, sum) == (mode, 60, 60)
     });
     let shown = String::from_utf8(product.verb(&["status"]).stdout).unwrap();
-    assert!(shown.contains("xdp       native on eth0\n"), "{shown}");
+    assert!(shown.contains(&format!("xdp       {mode} on eth0\n")), "{shown}");
     let told = net.inside("lb", || product.verb(&["status", "--json"]).stdout);
     let status: Status = serde_json::from_slice(&told).unwrap();
     let xdp = status.xdp.unwrap();
@@ -247,24 +52,66 @@ fn sixty_fetches(action: Action, vip: &str) {
     );
 }
 
-#[test]
-fn nat_by_configuration() {
-    sixty_fetches(Action::Nat, VIP4);
+macro_rules! by_configuration {
+    ($($name:ident: $action:ident $mode:literal $vip:ident $tags:ident;)*) => {
+        $(#[test] fn $name() { sixty_fetches(Action::$action, $mode, $vip, Tags::$tags); })*
+    };
+}
+
+by_configuration! {
+    nat_by_configuration: Nat "native" VIP4 None;
+    dsr_by_configuration: Dsr "native" VIP4 None;
+    ipip_by_configuration: Ipip "native" VIP4 None;
+    nat_of_ipv6_by_configuration: Nat "native" VIP6 None;
+    dsr_of_ipv6_by_configuration: Dsr "native" VIP6 None;
+    ipip_of_ipv6_by_configuration: Ipip "native" VIP6 None;
+    nat_in_generic_mode_by_configuration: Nat "generic" VIP4 None;
+    dsr_in_generic_mode_by_configuration: Dsr "generic" VIP6 None;
+    ipip_in_generic_mode_by_configuration: Ipip "generic" VIP4 None;
+    nat_on_a_vlan_by_configuration: Nat "native" VIP4 One;
+    dsr_on_two_vlans_by_configuration: Dsr "native" VIP6 Two;
 }
 
 #[test]
-fn dsr_by_configuration() {
-    sixty_fetches(Action::Dsr, VIP4);
+fn datagrams_are_forwarded_by_configuration() {
+    for (action, vip) in [(Action::Nat, VIP4), (Action::Nat, VIP6), (Action::Dsr, VIP4)] {
+        let Some((net, vip, _)) = prepare(action, vip, Tags::None) else { return };
+        let setup = Setup { protocol: "udp", ..Setup::new(action, vip) };
+        let product = Product::start(&net, &setup);
+        let reals: Vec<u8> = net.inside("c", || (0..60).map(|_| datagram(vip).unwrap()).collect());
+        for real in 1..=3 {
+            let count = reals.iter().filter(|own| **own == real).count();
+            assert!(count >= 5, "{count} of 60 by real {real}");
+        }
+        assert_eq!(net.faults(), 0);
+        product.wait("datagrams are counted", |status| {
+            status.xdp.as_ref().unwrap().vips[0].packets == 60
+        });
+    }
 }
 
+/// Without CAP_BPF there is no program: a listener that forwards can't be had, one that shards serve
+/// can.
 #[test]
-fn ipip_by_configuration() {
-    sixty_fetches(Action::Ipip, VIP4);
-}
-
-#[test]
-fn nat_of_ipv6_by_configuration() {
-    sixty_fetches(Action::Nat, VIP6);
+fn auto_goes_on_without_a_program_only_if_nothing_is_forwarded() {
+    let Some((net, vip, _)) = prepare(Action::Nat, VIP4, Tags::None) else { return };
+    let no_bpf = ["setpriv", "--bounding-set=-cap_39", "--"];
+    let forwards = Setup { mode: "auto", ..Setup::new(Action::Nat, vip) };
+    let mut refused = Product::spawn_by(&net, &forwards, &no_bpf);
+    let (status, log) = (refused.exit(), refused.log());
+    assert_eq!(status.code(), Some(5), "{log}");
+    assert!(log.contains("loading a program takes CAP_BPF"), "{log}");
+    let listener = "limits = { syn_rate = '50/s' }".to_owned();
+    let served = Setup { listener, mode: "auto", ..Setup::new(Action::Local, vip) };
+    let product = Product::spawn_by(&net, &served, &no_bpf);
+    product.wait("serves without", |status| {
+        let xdp = status.xdp.as_ref().unwrap();
+        status.phase == "serving" && xdp.mode == "off" && xdp.reason.contains("CAP_BPF")
+    });
+    assert_eq!(product.log().matches("CAP_BPF").count(), 1, "one line: {}", product.log());
+    net.inside("c", || exchange(&mut connect(vip).unwrap(), 1 << 20, 1 << 20).unwrap());
+    let shown = String::from_utf8(product.verb(&["status"]).stdout).unwrap();
+    assert!(shown.contains("xdp       off"), "{shown}");
 }
 
 /// Every set of every thread is empty, as the user that it has become and as root.
@@ -494,5 +341,3 @@ fn a_reload_cannot_change_the_program_and_says_so() {
     }
     assert!(works(&net, vip));
 }
-
-const BINARY: &str = env!("CARGO_BIN_EXE_ringway");

@@ -55,6 +55,7 @@ impl Balancing {
                     flows: 10_000,
                     sources: Vec::new(),
                     ports: (1024, 32_767),
+                    steer: Vec::new(),
                 };
                 let mut fast_path = FastPath::start(&plan, services, now_uncached()).unwrap();
                 let expected = match mode {

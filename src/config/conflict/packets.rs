@@ -1,16 +1,14 @@
 //! Contradictions of what the fast path is to do: listeners whose packets it forwards or counts,
 //! their routes and endpoints, and what it leaves the process unable to do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::Check;
-use crate::{
-    base::address::Address,
-    config::{
-        Action, BalancePolicy, ListenerConfig, PacketForward, RouteConfig, UpstreamConfig,
-        raw::quoted,
-        xdp::{REALS_MAX, SERVICES_MAX, VIPS_MAX, is_same_family},
-    },
+use crate::config::{
+    AcceptBalance, Action, BalancePolicy, ListenerConfig, PacketForward, RouteConfig,
+    UpstreamConfig,
+    raw::quoted,
+    xdp::{REALS_MAX, SERVICES_MAX, VIPS_MAX, is_same_family, vip_fault},
 };
 
 impl Check<'_> {
@@ -24,7 +22,7 @@ impl Check<'_> {
                 self.listener_problem(index, message);
             }
             for address in &listener.addresses {
-                if let Some(fault) = fault(*address) {
+                if let Some(fault) = vip_fault(*address) {
                     let message = format!(
                         "{what} needs an address that clients send to, and `{address}` {fault}"
                     );
@@ -35,8 +33,24 @@ impl Check<'_> {
                 self.forwarded(index, listener, forward);
             }
         }
+        self.steering();
         self.sizes();
         self.transparent();
+    }
+
+    /// Moving packets to a shard's CPU is of use only if the shard then gets the connection.
+    fn steering(&self) {
+        let (Some(place), true) = (self.places.xdp, self.config.steers()) else { return };
+        if self.config.runtime.accept_balance != AcceptBalance::Cpu {
+            let message = "xdp: steer `cpu` needs `accept_balance = \"cpu\"` in [runtime]: \
+                           else another shard may get the connection";
+            self.problems.error(place, message.to_owned());
+        }
+        if !self.config.listeners.iter().any(|listener| self.config.is_steered(listener)) {
+            let message = "xdp: steer `cpu` has no effect: no listener that shards serve over TCP \
+                           names an address that clients send to";
+            self.problems.error(place, message.to_owned());
+        }
     }
 
     fn forwarded(&self, index: usize, listener: &ListenerConfig, forward: PacketForward) {
@@ -71,15 +85,17 @@ impl Check<'_> {
     /// The program's tables have so many rows.
     fn sizes(&self) {
         let Some(place) = self.places.xdp else { return };
-        let (mut vips, mut services, mut reals) = (0, 0, 0);
+        let (mut vip_count, mut services, mut reals) = (0, 0, 0);
         for (index, listener) in self.config.listeners.iter().enumerate() {
-            if wish(listener).is_none() {
+            if wish(listener).is_none() && !self.config.is_steered(listener) {
                 continue;
             }
-            let mut addresses = listener.addresses.iter().filter_map(|address| address.ip());
+            let vips =
+                || listener.addresses.iter().filter(|address| vip_fault(**address).is_none());
+            let mut addresses = vips().filter_map(|address| address.ip());
             let has_v4 = addresses.clone().any(|address| address.is_ipv4());
             let has_v6 = addresses.any(|address| address.is_ipv6());
-            vips += listener.addresses.len();
+            vip_count += vips().count();
             services += usize::from(has_v4) + usize::from(has_v6);
             let routes = self.config.routes.iter().filter(|route| {
                 listener.forward.is_some()
@@ -89,13 +105,13 @@ impl Check<'_> {
             reals += upstreams.map(|upstream| upstream.endpoints.len()).sum::<usize>();
         }
         let counts = [
-            (vips, VIPS_MAX, "addresses of listeners"),
+            (vip_count, VIPS_MAX, "addresses of listeners"),
             (services, SERVICES_MAX, "listeners and families"),
             (reals, REALS_MAX, "endpoints of listeners"),
         ];
         for (count, most, what) in counts.into_iter().filter(|(count, most, _)| count > most) {
             let message = format!(
-                "xdp: there are {count} {what} with `forward` or `limits.syn_rate`; the program has room for {most}"
+                "xdp: there are {count} {what} that it forwards, counts or steers; the program has room for {most}"
             );
             self.problems.error(place, message);
         }
@@ -128,23 +144,6 @@ fn wish(listener: &ListenerConfig) -> Option<String> {
         (Some(forward), _) => Some(format!("forward `{}`", forward.name())),
         (None, Some(_)) => Some("limits.syn_rate".to_owned()),
         (None, None) => None,
-    }
-}
-
-/// Why no packet from another machine has this address.
-fn fault(address: Address) -> Option<&'static str> {
-    let Some(address) = address.ip().map(|address| address.ip()) else {
-        return Some("is a Unix socket, which no packet reaches");
-    };
-    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    if address.is_unspecified() {
-        Some("means every address of the machine; name each")
-    } else if address.is_loopback() {
-        Some("is reached from this machine only")
-    } else if address.is_multicast() || is_broadcast {
-        Some("is that of a group")
-    } else {
-        None
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::config::fields::{Fields, Schema, Value};
-use crate::config::xdp::{Crash, XdpConfig, XdpMode};
+use crate::config::xdp::{Crash, PacketSteer, XdpConfig, XdpMode};
 
 pub(super) const SCHEMAS: [&Schema; 1] = [&XDP];
 
@@ -32,6 +32,8 @@ pub(super) fn read(value: Option<Value<'_>>) -> Option<XdpConfig> {
         xdp.nat_ports = ports(&value).unwrap_or(xdp.nat_ports);
     }
     xdp.sources = sources(&fields);
+    let steer = fields.value("steer").and_then(|value| value.word(&PacketSteer::WORDS, &[]));
+    xdp.steer = steer.unwrap_or(xdp.steer);
     mode.map(|_| xdp)
 }
 
@@ -96,8 +98,8 @@ fn sources(fields: &Fields<'_>) -> Vec<IpAddr> {
 
 const XDP: Schema = Schema {
     path: "xdp",
-    keys: &["mode", "interface", "crash", "pins", "flows", "nat_ports", "source"],
-    later: &["steer"],
+    keys: &["mode", "interface", "crash", "pins", "flows", "nat_ports", "source", "steer"],
+    later: &[],
 };
 
 const FLOWS: RangeInclusive<u32> = 1_024..=64_000_000;

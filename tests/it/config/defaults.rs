@@ -6,8 +6,8 @@ use std::time::Duration;
 use ringway::base::units::ByteRate;
 use ringway::config::{
     AccessFormat, Action, Alpn, BalancePolicy, Buffers, Crash, ErrorFormat, FilterKind, Forwarded,
-    IdTrust, IoDriver, LogLevel, LogPath, PathPattern, Probe, RetryCause, Share, UpstreamProtocol,
-    XdpMode,
+    IdTrust, IoDriver, LogLevel, LogPath, PacketSteer, PathPattern, Probe, RetryCause, Share,
+    UpstreamProtocol, XdpMode,
 };
 
 use super::{LEAST, read};
@@ -48,6 +48,7 @@ fn of_the_fast_path() {
     assert_eq!(xdp.flows, 1_000_000);
     assert_eq!(xdp.nat_ports, 1024..=32_767);
     assert!(xdp.sources.is_empty());
+    assert_eq!(xdp.steer, PacketSteer::Off);
     for off in ["[xdp]", "[xdp]\nmode = 'off'\ninterface = 'eth0'"] {
         assert_eq!(read(&format!("{LEAST}{off}")).unwrap().xdp, None);
     }

@@ -85,7 +85,7 @@ fn the_program_has_so_many_rows_and_no_more() {
     }
     let many: Vec<_> = (0..16).map(|last| format!("10.1.0.{last}:80")).collect();
     text += &format!("[upstream.many]\nendpoints = {many:?}\n");
-    let with = "with `forward` or `limits.syn_rate`; the program has room for";
+    let with = "that it forwards, counts or steers; the program has room for";
     assert_eq!(
         read(&text).unwrap_err(),
         format!(

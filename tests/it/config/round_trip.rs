@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use ringway::base::{address::Address, units::ByteRate};
 use ringway::config::{
-    AccessFormat, AccessLog, Action, AdmissionConfig, BalancePolicy, Buffers, CertificateConfig,
-    ClientAuth, ClientAuthMode, Config, Crash, EndpointConfig, ErrorFormat, FileName, FilterConfig,
-    FilterKind, Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern, IdTrust, IoDriver,
-    Layer, ListenerConfig, ListenerTls, LogField, LogLevel, LogPath, LogPiece, PacketForward,
-    PathPattern, Piece, Probe, Protocol, ProxyHeader, ProxyVersions, RetryCause, RetryOn,
-    RouteConfig, RouteMatch, Segment, Share, Template, Timeouts, TlsVersion, UpstreamConfig,
-    UpstreamProtocol, UpstreamTls, Variable, XdpConfig, XdpMode, render,
+    AcceptBalance, AccessFormat, AccessLog, Action, AdmissionConfig, BalancePolicy, Buffers,
+    CertificateConfig, ClientAuth, ClientAuthMode, Config, Crash, EndpointConfig, ErrorFormat,
+    FileName, FilterConfig, FilterKind, Forwarded, HashKey, HeaderEdits, HealthConfig, HostPattern,
+    IdTrust, IoDriver, Layer, ListenerConfig, ListenerTls, LogField, LogLevel, LogPath, LogPiece,
+    PacketForward, PacketSteer, PathPattern, Piece, Probe, Protocol, ProxyHeader, ProxyVersions,
+    RetryCause, RetryOn, RouteConfig, RouteMatch, Segment, Share, Template, Timeouts, TlsVersion,
+    UpstreamConfig, UpstreamProtocol, UpstreamTls, Variable, XdpConfig, XdpMode, render,
 };
 
 use super::random::Random;
@@ -82,6 +82,9 @@ fn add_xdp(random: &mut Random, config: &mut Config) {
     xdp.nat_ports = 1..=u16::try_from(random.between(1, 65_535)).unwrap();
     if random.one_in(2) {
         xdp.sources = vec!["2001:db8::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
+    }
+    if config.runtime.accept_balance == AcceptBalance::Cpu && random.one_in(2) {
+        xdp.steer = PacketSteer::Cpu;
     }
     config.xdp = Some(xdp);
     config.upstreams.iter_mut().for_each(|upstream| upstream.transparent = false);
