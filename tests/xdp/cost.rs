@@ -1,5 +1,4 @@
-//! What a packet costs. Not part of a test run:
-//! `cargo test --release --test xdp cost -- --ignored --nocapture --test-threads 1` measures.
+//! What a packet costs. Not part of a test run: `scripts/bench xdp` measures.
 //!
 //! The kernel repeats a run on the same packet, so a small program in front writes the packet anew, with
 //! the next flow's address and port, and calls the balancer. What it costs by itself is measured with an
@@ -12,7 +11,7 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{ProgramFd, Xdp},
 };
-use ringway::xdp::{Action, BENCH, try_out};
+use ringway::xdp::{Action, BENCH, play, try_out};
 
 use crate::fixture::{Bench, sized};
 use crate::packet::{ACK, SYN, Spec};
@@ -22,7 +21,7 @@ const REALS: [&str; 3] = ["10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"];
 const PATTERN: usize = 64;
 
 /// The wrapper, loaded: `bpf/src/bench.bpf.c`.
-struct Wrapper {
+pub(crate) struct Wrapper {
     object: Ebpf,
     plan: Array<MapData, [u8; 16 + PATTERN]>,
     under_test: ProgramArray<MapData>,
@@ -30,9 +29,9 @@ struct Wrapper {
 }
 
 impl Wrapper {
-    fn load() -> Self {
+    pub(crate) fn load() -> Self {
         let mut object = Ebpf::load(BENCH).unwrap();
-        for name in ["vary", "nop"] {
+        for name in ["vary", "nop", "transmit"] {
             let program: &mut Xdp = object.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap();
         }
@@ -41,21 +40,31 @@ impl Wrapper {
         Self { object, plan, under_test, packet: Vec::new() }
     }
 
-    fn call(&mut self, program: &ProgramFd) {
+    pub(crate) fn call(&mut self, program: &ProgramFd) {
         self.under_test.set(0, program, 0).unwrap();
     }
 
     fn call_nothing(&mut self) {
-        let program: &Xdp = self.object.program("nop").unwrap().try_into().unwrap();
+        self.call_own("nop");
+    }
+
+    /// Calls a program of `bpf/src/bench.bpf.c`.
+    fn call_own(&mut self, name: &str) {
+        let program: &Xdp = self.object.program(name).unwrap().try_into().unwrap();
         let program = program.fd().unwrap().try_clone().unwrap();
         self.call(&program);
     }
 
     /// Goes through `flows` flows (a power of two) of packets like `spec`.
     fn plan(&mut self, spec: &Spec, flows: u32) {
-        let frame = spec.frame();
+        self.plan_from(spec.frame(), flows, 0);
+    }
+
+    /// The same of packets like `frame`, from flow `next` on.
+    pub(crate) fn plan_from(&mut self, frame: Vec<u8>, flows: u32, next: u32) {
         let mut plan = [0; 16 + PATTERN];
         plan[..4].copy_from_slice(&flows.to_ne_bytes());
+        plan[4..8].copy_from_slice(&next.to_ne_bytes());
         plan[8..12].copy_from_slice(&u32::try_from(frame.len()).unwrap().to_ne_bytes());
         plan[16..].copy_from_slice(&frame[..PATTERN]);
         self.plan.set(0, plan, 0).unwrap();
@@ -63,10 +72,20 @@ impl Wrapper {
     }
 
     /// Nanoseconds of one run, the mean of `repeat`.
-    fn run(&self, repeat: u32) -> u64 {
-        let program: &Xdp = self.object.program("vary").unwrap().try_into().unwrap();
-        let trial = try_out(program.fd().unwrap().as_fd(), &self.packet, repeat).unwrap();
+    pub(crate) fn run(&self, repeat: u32) -> u64 {
+        let trial = try_out(self.vary().as_fd(), &self.packet, repeat).unwrap();
         u64::try_from(trial.took.as_nanos()).unwrap()
+    }
+
+    /// Sends `count` packets out by interface `index` of this thread's namespace.
+    pub(crate) fn send(&mut self, index: u32, count: u32) {
+        self.call_own("transmit");
+        play(self.vary().as_fd(), &self.packet, index, count).unwrap();
+    }
+
+    fn vary(&self) -> &ProgramFd {
+        let program: &Xdp = self.object.program("vary").unwrap().try_into().unwrap();
+        program.fd().unwrap()
     }
 
     /// The median of five means of a million, after one that fills tables and caches.
@@ -104,13 +123,18 @@ fn cost_of_a_packet() {
             wrapper.run(flows);
         }
         let cost = wrapper.measure();
-        eprintln!("{name:<28} {cost:>5} ns, net {:>4} ns", cost.saturating_sub(empty));
+        let net = cost.saturating_sub(empty);
+        eprintln!("{name:<28} {cost:>5} ns, net {net:>4} ns");
+        net
     };
     for flows in [1, 1024, 65_536] {
-        show(&mut bench, &format!("dsr hit, {flows} flows"), Action::Dsr, &[ACK], flows);
+        let net = show(&mut bench, &format!("dsr hit, {flows} flows"), Action::Dsr, &[ACK], flows);
+        assert!(flows != 1024 || net <= 100, "dsr: {net} ns, 100 are promised");
     }
     for flows in [1, 1024, 16_384] {
-        show(&mut bench, &format!("nat hit, {flows} flows"), Action::Nat, &[SYN, ACK], flows);
+        let net =
+            show(&mut bench, &format!("nat hit, {flows} flows"), Action::Nat, &[SYN, ACK], flows);
+        assert!(flows != 1024 || net <= 130, "nat: {net} ns, 130 are promised");
     }
     show(&mut bench, "ipip hit, 1024 flows", Action::Ipip, &[ACK], 1024);
     show(&mut bench, "dsr, every packet a SYN", Action::Dsr, &[SYN], 1 << 22);

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test binary: failing is its job")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod aging;
 mod binary;
 mod cookies;
 mod cost;
@@ -18,6 +19,7 @@ mod nat;
 mod net;
 mod packet;
 mod product;
+mod rate;
 mod served;
 mod traffic;
 mod ways;
