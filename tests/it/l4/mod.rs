@@ -2,6 +2,7 @@
 //! endpoints.
 
 mod admission;
+mod failing;
 mod real;
 mod tcp;
 mod udp;

@@ -1,38 +1,13 @@
-//! Real software through us: OpenSSL's client to two TLS servers by name.
+//! OpenSSL's client to two of its servers, by name.
 
-use super::{L4, PATIENCE};
+use std::process::{Command, Output, Stdio};
+
 use crate::{
+    l4::L4,
     proxy::rig::{on_both, own_address},
-    real::{is_there, missing},
+    real::{Server, is_there, missing},
     scratch::Scratch,
 };
-use std::{
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Output, Stdio},
-};
-
-/// A server that ends with the test.
-struct Server(Child);
-
-impl Server {
-    fn start(command: &mut Command, address: SocketAddr) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut server = Self(child.spawn().unwrap());
-        let started = tokio::time::Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(server.0.try_wait().unwrap().is_none(), "the server has ended");
-            assert!(started.elapsed() < PATIENCE, "the server doesn't listen");
-        }
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 fn openssl(args: &[&str]) -> Output {
     Command::new("openssl").args(args).stdin(Stdio::null()).output().unwrap()

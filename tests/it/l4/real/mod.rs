@@ -1,0 +1,6 @@
+//! Real software through us: TLS, databases, DNS, mail.
+
+mod databases;
+mod dns;
+mod mail;
+mod openssl;
