@@ -30,6 +30,7 @@ mod ledger;
 mod odds;
 mod plan;
 mod random;
+mod relays;
 mod scene;
 mod settings;
 mod tunnels;
