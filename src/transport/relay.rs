@@ -17,9 +17,9 @@
 
 use std::{
     cell::Cell,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -79,20 +79,28 @@ pub async fn relay(
     let mut down = pin!(down.run(early));
     let (mut is_up, mut is_down) = (true, true);
     let end = poll_fn(|cx| {
-        if is_up && let Poll::Ready(end) = up.as_mut().poll(cx) {
+        let ended = (step(is_up, up.as_mut(), cx), step(is_down, down.as_mut(), cx));
+        let (up_ended, down_ended) = match ended {
+            (Ok(up), Ok(down)) => (up, down),
+            (Err(Side::From), _) | (_, Err(Side::To)) => return Poll::Ready(End::ClientReset),
+            (Err(Side::To), _) | (_, Err(Side::From)) => return Poll::Ready(End::EndpointReset),
+        };
+        if up_ended {
+            if is_down && is_gone(client) {
+                return Poll::Ready(End::ClientReset);
+            }
             is_up = false;
-            match end {
-                Ok(()) => {}
-                Err(Side::From) => return Poll::Ready(End::ClientReset),
-                Err(Side::To) => return Poll::Ready(End::EndpointReset),
+            if activity.pass_end(endpoint).is_err() {
+                return Poll::Ready(End::EndpointReset);
             }
         }
-        if is_down && let Poll::Ready(end) = down.as_mut().poll(cx) {
+        if down_ended {
+            if is_up && is_gone(endpoint) {
+                return Poll::Ready(End::EndpointReset);
+            }
             is_down = false;
-            match end {
-                Ok(()) => {}
-                Err(Side::From) => return Poll::Ready(End::EndpointReset),
-                Err(Side::To) => return Poll::Ready(End::ClientReset),
+            if activity.pass_end(client).is_err() {
+                return Poll::Ready(End::ClientReset);
             }
         }
         if !is_up && !is_down {
@@ -106,6 +114,28 @@ pub async fn relay(
         endpoint.reset_on_close();
     }
     end
+}
+
+/// Takes a direction on; whether its stream has come to its end now.
+fn step(
+    is_open: bool,
+    pump: Pin<&mut impl Future<Output = Result<(), Side>>>,
+    cx: &mut Context<'_>,
+) -> Result<bool, Side> {
+    if !is_open {
+        return Ok(false);
+    }
+    match pump.poll(cx) {
+        Poll::Ready(result) => result.map(|()| true),
+        Poll::Pending => Ok(false),
+    }
+}
+
+/// Whether a connection whose stream has ended is no longer there: it was reset. The kernel tells of
+/// that once, and when a send was told, the receive sees an end like any other. Asked while we may
+/// still send, or else it may be closed as it should be.
+fn is_gone(stream: &TcpStream) -> bool {
+    stream.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected)
 }
 
 /// Which side of a direction failed.
@@ -132,12 +162,12 @@ impl Pump<'_> {
         loop {
             let piece = self.from.recv().await.map_err(|_| Side::From)?;
             if piece.is_empty() {
-                return self.finish();
+                return Ok(());
             }
             let is_full = piece.len() >= runtime::recv_buffer_size();
             self.send(piece).await?;
             if is_full && can_splice && self.bursts().await? {
-                return self.finish();
+                return Ok(());
             }
         }
     }
@@ -172,16 +202,6 @@ impl Pump<'_> {
             self.from.readable().await.map_err(|_| Side::From)?;
         }
     }
-
-    /// Passes the end of the stream on.
-    fn finish(&self) -> Result<(), Side> {
-        self.activity.note();
-        match self.to.shutdown_write() {
-            // Its own end came first and took the socket with it.
-            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Side::To),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// When something last moved.
@@ -196,6 +216,16 @@ impl Activity {
     #[inline]
     fn note(&self) {
         self.timer.set_after(self.idle);
+    }
+
+    /// Passes the end of a stream on to `to`.
+    fn pass_end(&self, to: &TcpStream) -> io::Result<()> {
+        self.note();
+        match to.shutdown_write() {
+            // Its own end came first and took the socket with it.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
     }
 
     /// Ready when the idle time is over. A slow reader that takes a part of a send in that time is

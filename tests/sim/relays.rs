@@ -151,8 +151,8 @@ async fn client(seed: u64, talk: Talk, seen: Rc<Seen>) {
     let Ok(stream) = TcpStream::connect(address(LISTENER_PORT)).await else { return };
     let up = [&[talk.number][..], &body(salt(seed, &talk, 0), talk.up)].concat();
     let down = swallow(&stream, salt(seed, &talk, 1), Vec::new(), talk.pauses[0]);
-    let ((), (length, end)) = both(say(&stream, up), down).await;
-    seen.note(length, talk.down, end);
+    let (said, heard) = both(say(&stream, up), down).await;
+    seen.note(heard, talk.down, said);
 }
 
 async fn serve(seed: u64, talks: Rc<[Talk]>, stream: TcpStream, seen: Rc<Seen>) {
@@ -162,20 +162,20 @@ async fn serve(seed: u64, talks: Rc<[Talk]>, stream: TcpStream, seen: Rc<Seen>) 
     let talk = talks[usize::from(*number)];
     let answer = body(salt(seed, &talk, 1), talk.down);
     let up = swallow(&stream, salt(seed, &talk, 0), first.to_vec(), talk.pauses[1]);
-    let (length, end) = if talk.waits {
+    let (said, heard) = if talk.waits {
         let heard = up.await;
-        say(&stream, answer).await;
-        heard
+        (say(&stream, answer).await, heard)
     } else {
-        both(say(&stream, answer), up).await.1
+        both(say(&stream, answer), up).await
     };
-    seen.note(length, talk.up, end);
+    seen.note(heard, talk.up, said);
 }
 
-/// Sends all of it and the end; a reset is for the receiver to tell.
-async fn say(stream: &TcpStream, bytes: Vec<u8>) {
-    if stream.send_all(bytes).await.0.is_ok() {
-        drop(stream.shutdown_write());
+/// Sends all of it and the end.
+async fn say(stream: &TcpStream, bytes: Vec<u8>) -> End {
+    match stream.send_all(bytes).await.0.and_then(|()| stream.shutdown_write()) {
+        Ok(()) => End::Fin,
+        Err(_) => End::Reset,
     }
 }
 
@@ -202,17 +202,15 @@ async fn swallow(stream: &TcpStream, salt: u64, first: Vec<u8>, pause: Duration)
 }
 
 impl Seen {
-    fn note(&self, length: usize, sent: usize, end: End) {
-        match end {
-            End::Fin => {
-                assert_eq!(length, sent, "a broken stream looks finished");
-                self.whole.set(self.whole.get() + 1);
-            }
-            End::Reset => {
-                assert!(length <= sent);
-                self.broken.set(self.broken.get() + 1);
-            }
+    /// What one side heard of `sent` bytes, and how its own stream ended. Who was told of a reset
+    /// when sending hears an end afterwards that is none.
+    fn note(&self, (length, end): (usize, End), sent: usize, said: End) {
+        assert!(length <= sent);
+        if (end, said) == (End::Fin, End::Fin) {
+            assert_eq!(length, sent, "a broken stream looks finished");
         }
+        let count = if end == End::Fin && length == sent { &self.whole } else { &self.broken };
+        count.set(count.get() + 1);
     }
 }
 
