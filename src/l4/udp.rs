@@ -26,7 +26,7 @@ use crate::{
     balance::{Key, Tried},
     base::access::{AccessFormat, AccessRecord},
     base::address::Address,
-    runtime::{self, Datagram, Datagrams, Expired, Outbox, Signal, Task, Timer, UdpSocket},
+    runtime::{self, Datagrams, Expired, Outbox, Signal, Task, Timer, Train, UdpSocket},
     transport::{
         admission::Gate,
         counters::{FlowCounters, ListenerCounters, PerShard},
@@ -259,7 +259,7 @@ impl Table {
             let now = runtime::now();
             match received {
                 Ok(count) => {
-                    batch.iter().for_each(|datagram| self.take(&datagram, now));
+                    batch.trains().for_each(|train| self.take(&train, now));
                     if count < Datagrams::CAPACITY {
                         return;
                     }
@@ -272,38 +272,38 @@ impl Table {
         }
     }
 
-    /// Passes one datagram on.
-    fn take(self: &Rc<Self>, datagram: &Datagram<'_>, now: Instant) {
+    /// Passes the datagrams of one sender on.
+    fn take(self: &Rc<Self>, train: &Train<'_>, now: Instant) {
         let plan = Rc::clone(&self.plan.borrow());
-        if !plan.gate.lets_in(datagram.from.ip()) {
+        if !plan.gate.lets_in(train.from.ip()) {
             self.count(&plan, |counters| counters.denied.increment());
             return;
         }
-        let key = FlowKey { client: datagram.from, to: datagram.to };
-        let known = self.flows.borrow_mut().request(now, &key, datagram.count() as u64);
+        let key = FlowKey { client: train.from, to: train.to };
+        let known = self.flows.borrow_mut().request(now, &key, train.count() as u64);
         if let Some(id) = known {
-            match self.send(id, datagram) {
+            match self.send(id, train) {
                 Sent::Yes => return,
                 // Its endpoint is gone: the client gets another one, with this datagram.
                 Sent::No => self.close(id),
             }
         }
-        self.open(&plan, key, datagram, now);
+        self.open(&plan, key, train, now);
     }
 
-    fn send(&self, id: FlowId, datagram: &Datagram<'_>) -> Sent {
+    fn send(&self, id: FlowId, train: &Train<'_>) -> Sent {
         let flows = self.flows.borrow();
         let Some(flow) = flows.data(id) else { return Sent::No };
         if !flow.held.endpoint().passes_probe() {
             return Sent::No;
         }
-        match flow.socket.send(datagram.bytes, datagram.segment) {
+        match flow.socket.send(train) {
             Ok(()) => {
                 let meter = &flow.meter;
-                meter.up.set(meter.up.get() + datagram.bytes.len() as u64);
+                meter.up.set(meter.up.get() + train.bytes() as u64);
                 self.count_route(&flow.forward, |own| {
-                    own.datagrams_in.add(datagram.count() as u64);
-                    own.bytes_in.add(datagram.bytes.len() as u64);
+                    own.datagrams_in.add(train.count() as u64);
+                    own.bytes_in.add(train.bytes() as u64);
                 });
                 Sent::Yes
             }
@@ -312,7 +312,7 @@ impl Table {
                 Sent::No
             }
             Err(_) => {
-                let lost = datagram.count() as u64;
+                let lost = train.count() as u64;
                 self.count_route(&flow.forward, |own| own.datagrams_lost.add(lost));
                 Sent::Yes
             }
@@ -320,18 +320,18 @@ impl Table {
     }
 
     /// Opens a flow and sends its first datagram.
-    fn open(self: &Rc<Self>, plan: &FlowPlan, key: FlowKey, datagram: &Datagram<'_>, now: Instant) {
+    fn open(self: &Rc<Self>, plan: &FlowPlan, key: FlowKey, train: &Train<'_>, now: Instant) {
         let steer = plan.steer.as_ref();
-        let Some(forward) = steer.and_then(|steer| steer.steer(key.client, datagram.bytes)) else {
+        let Some(forward) = steer.and_then(|steer| steer.steer(key.client, train.first())) else {
             return;
         };
         let Some(flow) = self.connect(&forward, key.client, now) else {
-            let lost = datagram.count() as u64;
+            let lost = train.count() as u64;
             self.count_route(&forward, |own| own.datagrams_lost.add(lost));
             return;
         };
         let (socket, meter) = (Rc::clone(&flow.socket), Rc::clone(&flow.meter));
-        let opened = self.flows.borrow_mut().open(now, key, datagram.count() as u64, flow);
+        let opened = self.flows.borrow_mut().open(now, key, train.count() as u64, flow);
         let id = match opened {
             Ok(Opened { id, ended }) => {
                 ended.into_iter().for_each(|ended| self.record(ended));
@@ -350,7 +350,7 @@ impl Table {
         let task = runtime::spawn(replies.run());
         self.flows.borrow_mut().with_data(id, |flow| flow.task = Some(task));
         // A refusal can't be known yet: it comes back with a later datagram.
-        let _sent = self.send(id, datagram);
+        let _sent = self.send(id, train);
     }
 
     fn connect(&self, forward: &Rc<FlowForward>, client: SocketAddr, now: Instant) -> Option<Flow> {

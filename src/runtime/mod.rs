@@ -68,7 +68,7 @@ pub use self::{
     steering::choose_by_cpu,
     tcp::{ListenOptions, OwnedSocket, TcpListener, TcpStream},
     timers::{Expired, Timer, sleep, sleep_until},
-    udp::{Datagram, Datagrams, Outbox, Received, UdpSocket},
+    udp::{Datagrams, Outbox, Received, Train, UdpSocket},
 };
 use self::{buffers::Pool, driver::Driver, epoll::Epoll, ring::Ring, shard::Shard};
 

@@ -7,26 +7,35 @@
 //! ```
 //! Readiness comes from the driver; the datagrams themselves are moved by non-blocking system calls,
 //! the same on every real driver. Where the kernel joins the datagrams of one sender (UDP_GRO, Linux
-//! 5.0) they stay joined, and go on in one send that the kernel cuts again (UDP_SEGMENT, 4.18): one
-//! system call for up to 64 of them. A socket that listens on all addresses tells to which one a
+//! 5.0) they stay joined, and those that come beside each other are joined here (`train`): they go
+//! on in one send that the kernel cuts again (UDP_SEGMENT, 4.18). A socket that listens on all addresses tells to which one a
 //! datagram came, and replies from there. There is no UDP in the simulation.
 
 #![expect(unsafe_code, reason = "recvmmsg(2), sendmmsg(2) and their control messages")]
 
+mod control;
+mod train;
+
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     os::fd::{IntoRawFd, RawFd},
     ptr,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::{
+    control::Control,
+    train::{Cut, datagrams},
+};
 use crate::runtime::{
     op::poll::{self, Interest},
     shard, sys,
     sys::SocketAddress,
 };
+
+pub use self::train::Train;
 
 /// A bound or connected UDP socket; closing is dropping.
 pub struct UdpSocket {
@@ -85,22 +94,22 @@ impl UdpSocket {
         into.receive(self.fd())
     }
 
-    /// Sends `bytes` to the connected address, cut into datagrams of `segment` bytes (0: one).
+    /// Sends datagrams to the connected address.
     ///
     /// # Errors
     /// Those of `sendmsg(2)`; `WouldBlock` when the socket's buffer is full: a datagram is not
     /// worth waiting for.
-    pub fn send(&self, bytes: &[u8], segment: u16) -> io::Result<()> {
+    pub fn send(&self, train: &Train<'_>) -> io::Result<()> {
         let fd = self.fd();
-        if segment == 0 || usize::from(segment) >= bytes.len() {
-            return send_one(fd, bytes);
+        if train.cut.segment == 0 {
+            return send_one(fd, train.first());
         }
-        let sent = send_cut(fd, bytes, segment);
-        if sent.is_err() {
-            // A path whose packets are smaller than the segments refuses them together.
-            return bytes.chunks(usize::from(segment)).try_for_each(|piece| send_one(fd, piece));
+        match send_cut(fd, train) {
+            Err(error) if is_for_the_size(&error) => {
+                train.datagrams().try_for_each(|datagram| send_one(fd, datagram))
+            }
+            sent => sent,
         }
-        sent
     }
 
     /// The address of this side.
@@ -128,29 +137,15 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-/// A datagram that was received, or several of one sender that were joined.
+/// A datagram that was received, or several of one sender that the kernel has joined.
 #[derive(Debug, Clone, Copy)]
-pub struct Datagram<'a> {
-    /// Who sent it.
-    pub from: SocketAddr,
+struct Datagram<'a> {
+    from: SocketAddr,
     /// The address it was sent to, where the socket has many.
-    pub to: Option<IpAddr>,
-    /// The payload.
-    pub bytes: &'a [u8],
+    to: Option<IpAddr>,
+    bytes: &'a [u8],
     /// Size of each of the joined ones but the last; 0 when it is a single one.
-    pub segment: u16,
-}
-
-impl Datagram<'_> {
-    /// How many datagrams it is.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        count(self.bytes.len(), self.segment)
-    }
-}
-
-fn count(length: usize, segment: u16) -> usize {
-    if segment == 0 { 1 } else { length.div_ceil(usize::from(segment)).max(1) }
+    segment: u16,
 }
 
 /// Room for a batch of received datagrams: 32 of 64 KiB, touched only as far as they are used.
@@ -168,11 +163,6 @@ struct Place {
     header: libc::mmsghdr,
 }
 
-/// Room for control messages, aligned as they want to be.
-#[repr(C, align(8))]
-#[derive(Clone, Copy)]
-struct Control([u8; CONTROL_SIZE]);
-
 impl Datagrams {
     /// The most that one receive brings.
     pub const CAPACITY: usize = BATCH;
@@ -184,10 +174,32 @@ impl Datagrams {
         Self { memory, places: (0..BATCH).map(|_| Place::new()).collect(), received: 0 }
     }
 
-    /// What the last receive brought.
-    pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let each = self.places.iter().zip(self.memory.chunks(DATAGRAM_MAX)).take(self.received);
-        each.filter_map(|(place, memory)| place.read(memory))
+    /// What the last receive brought, each sender's in its order.
+    pub fn trains(&self) -> impl Iterator<Item = Train<'_>> {
+        let mut waiting = [None; BATCH];
+        let places = self.places.iter().zip(self.memory.chunks(DATAGRAM_MAX)).take(self.received);
+        for (place, (read, memory)) in waiting.iter_mut().zip(places) {
+            *place = read.read(memory);
+        }
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let ahead = waiting.get_mut(at..)?;
+            let first = ahead.iter().position(Option::is_some)?;
+            at += first + 1;
+            let (first, behind) = ahead.get_mut(first..)?.split_first_mut()?;
+            let first = first.take()?;
+            let mut train = Train::new(&first);
+            let is_own = |next: &Datagram<'_>| next.from == first.from && next.to == first.to;
+            for place in behind {
+                if let Some(next) = place.as_ref().filter(|next| is_own(next)) {
+                    if !train.couple(next) {
+                        break;
+                    }
+                    *place = None;
+                }
+            }
+            Some(train)
+        })
     }
 
     fn receive(&mut self, fd: RawFd) -> io::Result<usize> {
@@ -229,7 +241,7 @@ impl Place {
         let name = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
         Self {
             name: Box::new(name),
-            control: Box::new(Control([0; CONTROL_SIZE])),
+            control: Box::new(Control::EMPTY),
             vector: Box::new(libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }),
             header: EMPTY,
         }
@@ -242,8 +254,7 @@ impl Place {
         header.msg_hdr.msg_namelen = sys::socklen(size_of::<libc::sockaddr_storage>());
         header.msg_hdr.msg_iov = &raw mut *self.vector;
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_control = self.control.0.as_mut_ptr().cast();
-        header.msg_hdr.msg_controllen = CONTROL_SIZE;
+        self.control.receive_into(&mut header.msg_hdr);
         header
     }
 
@@ -254,7 +265,7 @@ impl Place {
             return None; // Longer than a datagram can be: not one of ours to pass on cut.
         }
         let from = sys::address_of(&self.name)?;
-        let said = control_messages(&self.control.0, self.header.msg_hdr.msg_controllen);
+        let said = self.control.said(self.header.msg_hdr.msg_controllen);
         let segment = if usize::from(said.segment) >= length { 0 } else { said.segment };
         Some(Datagram { from, to: said.destination, bytes, segment })
     }
@@ -273,8 +284,7 @@ struct Reply {
     to: SocketAddr,
     from: Option<IpAddr>,
     start: usize,
-    length: usize,
-    segment: u16,
+    cut: Cut,
 }
 
 /// What one receive brought.
@@ -321,11 +331,14 @@ impl Outbox {
             return Err(io::ErrorKind::Other.into());
         }
         let room = self.memory.get_mut(self.used..).unwrap_or_default();
-        let (length, segment) = receive_one(socket.fd(), room)?;
-        let reply = Reply { to, from, start: self.used, length, segment };
-        self.used += length;
-        self.replies.push(reply);
-        Ok(Received { count: count(length, segment), bytes: length })
+        let cut = receive_one(socket.fd(), room)?;
+        let reply = Reply { to, from, start: self.used, cut };
+        // It lies right behind the one before.
+        if !self.replies.last_mut().is_some_and(|last| last.couple(&reply)) {
+            self.replies.push(reply);
+        }
+        self.used += cut.length;
+        Ok(Received { count: cut.count(), bytes: cut.length })
     }
 
     /// Sends everything on `socket`; what it can't take at once is dropped, as the network would.
@@ -356,7 +369,7 @@ impl Outbox {
     /// Sends as many as the kernel takes, beginning with reply `first`.
     fn send_from(&self, fd: RawFd, first: usize) -> io::Result<usize> {
         let mut names = [SocketAddress::unspecified(); BATCH];
-        let mut controls = [Control([0; CONTROL_SIZE]); BATCH];
+        let mut controls = [Control::EMPTY; BATCH];
         let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
         let mut headers = [EMPTY; BATCH];
         let replies = self.replies.get(first..).unwrap_or_default();
@@ -365,15 +378,14 @@ impl Outbox {
         for ((((reply, name), control), vector), header) in each.zip(&mut headers) {
             *name = SocketAddress::new(reply.to);
             let (address, length) = name.as_raw();
-            let bytes = self.memory.get(reply.start..reply.start + reply.length);
-            let bytes = bytes.unwrap_or_default();
+            let bytes = self.bytes(*reply);
             *vector =
                 libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
             header.msg_hdr.msg_name = address.cast_mut().cast();
             header.msg_hdr.msg_namelen = length;
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
-            attach_control(&mut header.msg_hdr, control, reply.segment, reply.from);
+            control.attach(&mut header.msg_hdr, reply.cut.segment, reply.from);
             count += 1;
         }
         // SAFETY: the headers point into the arrays above and into `memory`, all alive and, for
@@ -382,14 +394,12 @@ impl Outbox {
         sys::check(sent).map(|sent| usize::try_from(sent).unwrap_or(0))
     }
 
+    /// Sends a reply's datagrams one by one.
     fn send_apart(&self, fd: RawFd, reply: Reply) -> io::Result<()> {
-        let bytes = self.memory.get(reply.start..reply.start + reply.length).unwrap_or_default();
-        let size = if reply.segment == 0 { bytes.len().max(1) } else { reply.segment.into() };
         let name = SocketAddress::new(reply.to);
         let (address, length) = name.as_raw();
-        let mut pieces = bytes.chunks(size);
-        pieces.try_for_each(|piece| {
-            let mut control = Control([0; CONTROL_SIZE]);
+        datagrams(self.bytes(reply), reply.cut.size()).try_for_each(|piece| {
+            let mut control = Control::EMPTY;
             let mut vector =
                 libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
             let mut header = EMPTY.msg_hdr;
@@ -397,11 +407,27 @@ impl Outbox {
             header.msg_namelen = length;
             header.msg_iov = &raw mut vector;
             header.msg_iovlen = 1;
-            attach_control(&mut header, &mut control, 0, reply.from);
+            control.attach(&mut header, 0, reply.from);
             // SAFETY: the header points to values of this function and to `piece`.
             let sent = unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT) };
             sys::check_len(sent).map(drop)
         })
+    }
+
+    fn bytes(&self, reply: Reply) -> &[u8] {
+        self.memory.get(reply.start..reply.start + reply.cut.length).unwrap_or_default()
+    }
+}
+
+impl Reply {
+    /// Takes `next`, which lies behind it; false when they can't travel together.
+    fn couple(&mut self, next: &Self) -> bool {
+        if next.to != self.to || next.from != self.from {
+            return false;
+        }
+        let joint = self.cut.joint(next.cut);
+        self.cut = joint.unwrap_or(self.cut);
+        joint.is_some()
     }
 }
 
@@ -418,34 +444,45 @@ fn send_one(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
     sys::check_len(sent).map(drop)
 }
 
-fn send_cut(fd: RawFd, bytes: &[u8], segment: u16) -> io::Result<()> {
-    let mut control = Control([0; CONTROL_SIZE]);
-    let mut vector =
-        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+/// Sends a train whole; the kernel cuts it.
+fn send_cut(fd: RawFd, train: &Train<'_>) -> io::Result<()> {
+    let mut control = Control::EMPTY;
+    let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
+    let mut count = 0;
+    for (vector, piece) in vectors.iter_mut().zip(train.pieces()) {
+        *vector = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
+        count += 1;
+    }
     let mut header = EMPTY.msg_hdr;
-    header.msg_iov = &raw mut vector;
-    header.msg_iovlen = 1;
-    attach_control(&mut header, &mut control, segment, None);
-    // SAFETY: the header points to values of this function and to `bytes`, which are only read.
+    header.msg_iov = vectors.as_mut_ptr();
+    header.msg_iovlen = count;
+    control.attach(&mut header, train.cut.segment, None);
+    // SAFETY: the header points to values of this function and to the train's bytes, which are only
+    // read.
     let sent = unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT) };
     sys::check_len(sent).map(drop)
 }
 
-/// One datagram, or joined ones: their length and the segments' size.
-fn receive_one(fd: RawFd, room: &mut [u8]) -> io::Result<(usize, u16)> {
-    let mut control = Control([0; CONTROL_SIZE]);
+/// Whether datagrams that were refused together may pass one by one: the path's packets are smaller
+/// than they are, or its device can't cut them.
+fn is_for_the_size(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO))
+}
+
+/// What one receive brings: a datagram, or joined ones.
+fn receive_one(fd: RawFd, room: &mut [u8]) -> io::Result<Cut> {
+    let mut control = Control::EMPTY;
     let mut vector =
         libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len().min(DATAGRAM_MAX) };
     let mut header = EMPTY.msg_hdr;
     header.msg_iov = &raw mut vector;
     header.msg_iovlen = 1;
-    header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = CONTROL_SIZE;
+    control.receive_into(&mut header);
     // SAFETY: the header points to values of this function and to `room`, which is ours to write.
     let got = unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_DONTWAIT) };
     let length = sys::check_len(got)?;
-    let said = control_messages(&control.0, header.msg_controllen);
-    Ok((length, if usize::from(said.segment) >= length { 0 } else { said.segment }))
+    let segment = control.said(header.msg_controllen).segment;
+    Ok(Cut { length, segment: if usize::from(segment) >= length { 0 } else { segment } })
 }
 
 /// Has the kernel say to which of the machine's addresses each datagram came.
@@ -457,88 +494,6 @@ fn tell_destination(fd: RawFd, is_v4: bool) {
     };
     if let Err(error) = sys::set_option(fd, level, option, 1) {
         tracing::warn!(%error, "replies may come from another address than clients asked");
-    }
-}
-
-/// What control messages say.
-#[derive(Debug, Default)]
-struct Said {
-    segment: u16,
-    destination: Option<IpAddr>,
-}
-
-/// Reads the control messages in the first `length` bytes: each a length, a level and a type, then
-/// its data, aligned to 8 bytes.
-fn control_messages(control: &[u8], length: usize) -> Said {
-    let mut said = Said::default();
-    let mut rest = control.get(..length).unwrap_or_default();
-    while let Some((head, data)) = rest.split_first_chunk::<CMSG_HEAD>() {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *head;
-        let whole = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-        let level = i32::from_ne_bytes([i, j, k, l]);
-        let kind = i32::from_ne_bytes([m, n, o, p]);
-        let Ok(whole) = usize::try_from(whole) else { break };
-        let Some(data) = whole.checked_sub(CMSG_HEAD).and_then(|length| data.get(..length)) else {
-            break;
-        };
-        match (level, kind) {
-            (libc::SOL_UDP, libc::UDP_GRO) => {
-                let size = data.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
-                said.segment = u16::try_from(size).unwrap_or(0);
-            }
-            // in_pktinfo: interface, local address, destination of the header.
-            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                let octets = data.get(8..12).and_then(<[u8]>::first_chunk::<4>);
-                said.destination = octets.map(|octets| Ipv4Addr::from(*octets).into());
-            }
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                let octets = data.first_chunk::<16>();
-                said.destination = octets.map(|octets| Ipv6Addr::from(*octets).into());
-            }
-            _ => {}
-        }
-        rest = rest.get(whole.next_multiple_of(8)..).unwrap_or_default();
-    }
-    said
-}
-
-/// Writes the control messages of a send, if it has any.
-fn attach_control(
-    header: &mut libc::msghdr,
-    control: &mut Control,
-    segment: u16,
-    from: Option<IpAddr>,
-) {
-    let mut used = 0;
-    let mut put = |level: i32, kind: i32, data: &[u8]| {
-        let whole = CMSG_HEAD + data.len();
-        let Some(place) = control.0.get_mut(used..used + whole) else { return };
-        let (head, body) = place.split_at_mut(CMSG_HEAD);
-        head[..8].copy_from_slice(&(whole as u64).to_ne_bytes());
-        head[8..12].copy_from_slice(&level.to_ne_bytes());
-        head[12..].copy_from_slice(&kind.to_ne_bytes());
-        body.copy_from_slice(data);
-        used += whole.next_multiple_of(8);
-    };
-    if segment > 0 {
-        put(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
-    }
-    match from {
-        Some(IpAddr::V4(ip)) => {
-            let mut info = [0; 12];
-            info[4..8].copy_from_slice(&ip.octets());
-            put(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-        }
-        Some(IpAddr::V6(ip)) => {
-            let mut info = [0; 20];
-            info[..16].copy_from_slice(&ip.octets());
-            put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-        }
-        None => {}
-    }
-    if used > 0 {
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = used;
     }
 }
 
@@ -562,9 +517,3 @@ const BATCH: usize = 32;
 const DATAGRAM_MAX: usize = 64 << 10;
 /// Replies that wait for one flush: room for four of the largest.
 const OUTBOX_SIZE: usize = 4 * DATAGRAM_MAX;
-/// Length, level and type before a control message's data.
-const CMSG_HEAD: usize = 16;
-/// Room for a segment's size and an IPv6 address with its interface.
-const CONTROL_SIZE: usize = 24 + 40;
-
-const _: () = assert!(size_of::<libc::cmsghdr>() == CMSG_HEAD, "64-bit Linux");
