@@ -5,6 +5,7 @@ mod admission;
 mod failing;
 mod real;
 mod tcp;
+mod transparent;
 mod udp;
 
 use std::{
