@@ -8,8 +8,9 @@
 //! Readiness comes from the driver; the datagrams themselves are moved by non-blocking system calls,
 //! the same on every real driver. Where the kernel joins the datagrams of one sender (UDP_GRO, Linux
 //! 5.0) they stay joined, and those that come beside each other are joined here (`train`): they go
-//! on in one send that the kernel cuts again (UDP_SEGMENT, 4.18). A socket that listens on all addresses tells to which one a
-//! datagram came, and replies from there. There is no UDP in the simulation.
+//! on in one send that the kernel cuts again (UDP_SEGMENT, 4.18). A socket that listens on all
+//! addresses tells to which one a datagram came, and replies from there. There is no UDP in the
+//! simulation.
 
 #![expect(unsafe_code, reason = "recvmmsg(2), sendmmsg(2) and their control messages")]
 

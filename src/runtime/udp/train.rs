@@ -6,8 +6,7 @@
 //!   trains:     a 512·512·100     b 512·512     a 512
 //! ```
 //! The kernel cuts a train where it leaves the machine or reaches a socket (UDP_SEGMENT), so that
-//! the way there is gone once and not for each of them. On loopback, where that way is all there is
-//! to a datagram, two that travel together cost a third less than two alone.
+//! the way there is gone once and not for each of them: sending is most of what a datagram costs.
 
 use std::net::{IpAddr, SocketAddr};
 
