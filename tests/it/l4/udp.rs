@@ -144,3 +144,35 @@ fn a_full_table_refuses_and_lists_are_held() {
         assert_eq!(rig.status().flows[0].open, 0);
     });
 }
+
+#[test]
+fn bursts_arrive_in_their_order_and_cut_as_they_were() {
+    on_both(|driver| {
+        let l4 = L4::new("udp", &[server("")], "", "", "");
+        let rig = l4.start(driver);
+        let clients = [client(&l4), client(&l4)];
+        let bursts = [
+            [512; 8],
+            [512, 512, 100, 512, 0, 0, 512, 513],
+            [1452, 1452, 1, 1453, 1453, 8000, 8000, 9],
+        ];
+        for burst in bursts {
+            let datagrams: Vec<_> = (0..).zip(burst).map(|(name, size)| vec![name; size]).collect();
+            for datagram in &datagrams {
+                for client in &clients {
+                    client.send(datagram).unwrap();
+                }
+            }
+            for client in &clients {
+                let mut buf = [0; 9000];
+                for datagram in &datagrams {
+                    let read = client.recv(&mut buf).unwrap();
+                    assert!(buf[..read] == **datagram, "{read} bytes for {}", datagram.len());
+                }
+            }
+        }
+        let flow = rig.status().flows.remove(0);
+        let bytes = 2 * bursts.concat().iter().sum::<usize>() as u64;
+        assert_eq!((flow.bytes_in, flow.bytes_out, flow.datagrams_lost), (bytes, bytes, 0));
+    });
+}
