@@ -152,6 +152,27 @@ fn released_bytes_become_credit() {
     assert_eq!(total, 56_000);
 }
 
+/// §6.9: whatever becomes of a stream, the connection gets all of its credit back, padding too.
+#[test]
+fn cancelled_streams_cost_the_connection_no_credit() {
+    let limits = Limits { connection_window: 65_535, ..Limits::default() };
+    let mut side = Side::server_with(limits);
+    // One octet of content.
+    let padded = [&[254][..], &[7; 255]].concat();
+    for id in (1..1000).step_by(2) {
+        let events = side.feed(&headers(id, 0, &POST)).unwrap();
+        let Event::Request { stream, .. } = events[0] else { panic!("{events:?}") };
+        // The caller holds 1000 bytes when padding comes, and more padding is cut by the end.
+        side.feed(&frame(DATA, 0, id, &[0; 1000])).unwrap();
+        side.feed(&frame(DATA, PADDED, id, &padded)).unwrap();
+        let last = frame(DATA, PADDED, id, &padded);
+        side.feed(&last[..9]).unwrap();
+        side.connection.reset(stream, ErrorCode::Cancel);
+        side.feed(&last[9..]).unwrap();
+        side.sent();
+    }
+}
+
 /// §6.9.1: padding counts, and comes back by itself.
 #[test]
 fn padding_counts_and_comes_back() {

@@ -67,7 +67,8 @@ impl Connection {
         let padding = usize::from(padding);
         let left = (incoming.left - 1).checked_sub(padding).ok_or(Violation::Padding)?;
         if !incoming.is_discarded {
-            self.release(StreamId(incoming.stream), padding + 1);
+            // Never the caller's: given back at once, whether the stream is still there or not.
+            self.free(incoming.stream, u32::try_from(padding + 1).unwrap_or(0));
         }
         self.begin_content(Incoming { left, padding, ..incoming }, at)?;
         Ok(1)
@@ -182,12 +183,19 @@ impl Connection {
     /// much again. Without it a stream stops when its window is used up, which is how memory stays
     /// bounded. Nothing happens for a stream that is closed; its credit is back already.
     pub fn release(&mut self, stream: StreamId, len: usize) {
-        let Some(stream) = self.streams.find_mut(stream.0) else { return };
-        // Padding is released without ever having been the caller's.
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        stream.unreleased = stream.unreleased.saturating_sub(len);
-        stream.freed = stream.freed.saturating_add(len);
-        stream.announce(self.recv_initial, &mut self.out);
+        let id = stream.0;
+        let Some(stream) = self.streams.find_mut(id) else { return };
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(stream.unreleased);
+        stream.unreleased -= len;
+        self.free(id, len);
+    }
+
+    /// Gives credit back to a stream, if it is still there, and to the connection.
+    fn free(&mut self, id: u32, len: u32) {
+        if let Some(stream) = self.streams.find_mut(id) {
+            stream.freed = stream.freed.saturating_add(len);
+            stream.announce(self.recv_initial, &mut self.out);
+        }
         self.give_back(len);
     }
 
