@@ -151,11 +151,13 @@ fn hpack_bomb() {
 #[test]
 fn floods_of_control_frames() {
     type Next = fn(u32) -> Vec<u8>;
-    let kinds: [(Next, Abuse); 9] = [
+    let kinds: [(Next, Abuse); 10] = [
         (|_| settings(&[(3, 1)]), Abuse::Settings),
         (|_| frame(SETTINGS, ACK, 0, &[]), Abuse::Settings),
         (|_| frame(PING, 0, 0, &[0; 8]), Abuse::Ping),
         (|_| frame(PING, ACK, 0, &[0; 8]), Abuse::Ping),
+        // The answer to a drain that isn't under way.
+        (|_| frame(PING, ACK, 0, b"ringway\x01"), Abuse::Ping),
         (|_| frame(DATA, 0, 1, b""), Abuse::EmptyData),
         (|_| frame(DATA, PADDED, 1, b"\x03\0\0\0"), Abuse::EmptyData),
         (|_| window_update(0, 1), Abuse::WindowUpdate),

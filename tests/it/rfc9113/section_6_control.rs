@@ -98,6 +98,9 @@ fn silence_is_probed_by_ping() {
     let late = due + Duration::from_secs(10);
     assert_eq!(side.connection.next_timeout(), Some(late));
     side.now = late - Duration::from_secs(1);
+    // Another payload answers another PING.
+    side.feed(&frame(PING, ACK, 0, &[0; 8])).unwrap();
+    assert_eq!(side.connection.next_timeout(), Some(late));
     side.feed(&frame(PING, ACK, 0, &ping.payload)).unwrap();
     assert_eq!(side.connection.handle_timeout(late), Ok(()));
     let due = side.connection.next_timeout().unwrap();

@@ -29,7 +29,7 @@ pub(super) enum Going {
 
 /// Payload of the PING that follows a warning; any other is a keep-alive's.
 pub(super) const DRAIN_PING: [u8; 8] = *b"ringway\x01";
-const KEEP_ALIVE_PING: [u8; 8] = *b"ringway\x00";
+pub(super) const KEEP_ALIVE_PING: [u8; 8] = *b"ringway\x00";
 
 impl Connection {
     /// Ends the connection without losing a request: no new streams, and those that are open run
@@ -50,9 +50,14 @@ impl Connection {
         self.going = Going::Warned { at: now };
     }
 
+    /// The first GOAWAY of a drain has been sent, and not the second.
+    pub(super) fn is_warned(&self) -> bool {
+        matches!(self.going, Going::Warned { .. })
+    }
+
     /// The second GOAWAY of a drain, which is final.
     pub(super) fn drain_last(&mut self) {
-        if matches!(self.going, Going::Warned { .. }) {
+        if self.is_warned() {
             put_go_away(self.last_theirs, ErrorCode::NoError, "", &mut self.out);
             self.going = Going::Last(self.last_theirs);
         }

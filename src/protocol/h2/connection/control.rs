@@ -2,7 +2,7 @@
 //!
 //! Each is cheap to send and makes us work or answer, so each is metered (`abuse`).
 
-use super::close::DRAIN_PING;
+use super::close::{DRAIN_PING, KEEP_ALIVE_PING};
 use super::{Connection, Event, Ping, ResetCause};
 use crate::protocol::h2::error::{ConnectionError, ErrorCode, Violation};
 use crate::protocol::h2::frame::{
@@ -84,12 +84,11 @@ impl Connection {
             put_ping(data, ACK, &mut self.out);
             return self.charge_output(start);
         }
-        if data == DRAIN_PING {
-            self.drain_last();
-        } else if self.ping == Ping::Idle {
-            return self.charge(Abuse::Ping, 1);
-        } else {
-            self.ping = Ping::Idle;
+        match data {
+            DRAIN_PING if self.is_warned() => self.drain_last(),
+            KEEP_ALIVE_PING if self.ping != Ping::Idle => self.ping = Ping::Idle,
+            // Nobody asked.
+            _ => return self.charge(Abuse::Ping, 1),
         }
         Ok(())
     }
