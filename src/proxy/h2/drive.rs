@@ -6,8 +6,10 @@
 //! ```
 //!
 //! The write half waits until every other ready task of the turn has run, so the answers of a
-//! whole turn leave together. It ends the connection when its receiver takes nothing, and is the
-//! last to end: what the codec has to say of a broken connection is sent before it is closed.
+//! whole turn leave together. While a client takes nothing of what it has asked for, nothing more is
+//! read of it: heads, which wait for no window, would gather without end. The write half ends the
+//! connection when its receiver takes nothing, and is the last to end: what the codec has to say of
+//! a broken connection is sent before it is closed.
 
 use std::{
     pin::pin,
@@ -126,6 +128,9 @@ async fn read(
             Ok(at) => timer.set(at),
             Err(ended) => return ended,
         }
+        if timer.guard(session.until_read()).await.is_err() {
+            continue;
+        }
         let recv = armed.get_or_insert_with(|| session.link.stream().recv());
         if session.holds_any() {
             runtime::yield_now().await;
@@ -158,14 +163,20 @@ fn deadline(session: &Rc<Session>, role: &impl Role) -> Result<Instant, Ended> {
         session.drain_events(role);
         result.map_err(Ended::Broken)?;
     }
-    let idle = role.idle();
-    let idle_at = if session.streams() > 0 { now } else { session.idle_since() } + idle;
-    if idle_at <= now {
+    let look_at = if session.streams() > 0 {
+        now + role.idle().max(LOOK)
+    } else if session.uses() == 0 {
+        // Made for somebody who has yet to take it.
+        session.idle_since() + role.idle().max(LOOK)
+    } else {
+        session.idle_since() + role.idle()
+    };
+    if look_at <= now {
         session.with(|codec| codec.close(ErrorCode::NoError));
         return Err(Ended::Finished);
     }
     let due = session.with(|codec| codec.next_timeout());
-    Ok(due.map_or(idle_at, |due| due.min(idle_at)))
+    Ok(due.map_or(look_at, |due| due.min(look_at)))
 }
 
 /// Sends what there is, whenever there is something.
@@ -202,3 +213,6 @@ async fn write(session: &Rc<Session>, role: &impl Role) -> Ended {
 
 /// How long a broken or finished connection is given to take the last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// With streams open, or before the first, how soon to ask again whether the connection is idle,
+/// where it may not be for as long.
+const LOOK: Duration = Duration::from_secs(1);

@@ -64,6 +64,8 @@ pub(in crate::proxy) struct Session {
     held: Held,
     /// Wakes the driver: there is output, or nothing is left to do.
     pub(super) driver: Signal,
+    /// Wakes its reading half: output has gone.
+    room: Signal,
     /// Nothing more can be sent or received.
     is_over: Cell<bool>,
     /// Since when it has no stream.
@@ -103,6 +105,7 @@ impl Session {
             streams: RefCell::default(),
             held: Held::default(),
             driver: Signal::new(),
+            room: Signal::new(),
             is_over: Cell::new(false),
             idle_since: Cell::new(now),
             uses: Cell::new(0),
@@ -261,6 +264,8 @@ impl Session {
             Event::Refused { .. } => self.counters().refused.increment(),
             Event::GoAway { code } => {
                 self.counters().count_goaway(By::Them, code);
+                // Without a stream nothing is left to do.
+                self.driver.notify();
                 role.changed();
             }
             Event::Settings => {
@@ -284,7 +289,23 @@ impl Session {
     /// Everything that is to be sent; empty when there is nothing.
     pub(super) fn take_output(self: &Rc<Self>, into: &mut Vec<u8>, role: &impl Role) {
         self.codec.borrow_mut().transmit(runtime::now(), into);
+        self.room.notify();
         self.drain_events(role);
+    }
+
+    /// Waits until what a client has asked for is sent, but for [`UNREAD_MAX`].
+    pub(super) async fn until_read(&self) {
+        std::future::poll_fn(|_| {
+            // An endpoint's output is bounded by its streams, and an endpoint may itself read only
+            // while it is read.
+            let is_client = matches!(self.link, Link::Downstream(_));
+            if !is_client || self.codec.borrow().output_len() <= UNREAD_MAX {
+                return Poll::Ready(());
+            }
+            self.room.listen();
+            Poll::Pending
+        })
+        .await;
     }
 
     pub(super) fn has_output(&self) -> bool {
@@ -445,3 +466,7 @@ impl std::fmt::Debug for Session {
         f.debug_struct("Session").field("streams", &self.streams()).finish_non_exhaustive()
     }
 }
+
+/// Output that a client may leave unread before nothing more is read of it: what the codec lets DATA
+/// fill, and as much again for heads.
+const UNREAD_MAX: usize = 128 * 1024;

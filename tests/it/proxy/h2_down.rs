@@ -10,8 +10,8 @@ use ringway::protocol::{
 use super::{
     endpoint::{Endpoint, ok},
     h2_wire::{
-        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GET, GOAWAY, H2, HEADERS, PING,
-        RST_STREAM, SETTINGS, put, request,
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GET, GOAWAY, H2, HEADERS, PADDED,
+        PING, RST_STREAM, SETTINGS, put, request,
     },
     rig::{Plan, on_both, timed},
     wire::{End, PATIENCE},
@@ -370,6 +370,56 @@ fn a_client_that_takes_nothing_loses_its_stream_but_nobody_elses() {
         wire.request();
         wire.send(ok("fits"));
         assert_eq!(client.whole(other).text(), "fits");
+    });
+}
+
+#[test]
+fn an_idle_client_that_goes_away_is_let_go_at_once() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let rig = plan(&endpoint).start(driver);
+        let mut client = H2::connect(rig.address);
+        client.settle();
+        client.go_away();
+        let (end, waited) = timed(|| client.until_ended());
+        assert_eq!(end, End::Closed);
+        assert!(waited < PATIENCE / 2, "{waited:?}");
+    });
+}
+
+#[test]
+fn nothing_more_is_read_of_a_client_that_takes_no_heads() {
+    on_both(|driver| {
+        let large = "x".repeat(8000);
+        let route = format!(
+            "[[route]]\nname = 'all'\nrespond = {{ status = 204, headers = {{ x-large = '{large}' }} }}"
+        );
+        let listener = "alpn = 'h2'\nlimits = { h2_streams = 10000 }";
+        let rig =
+            Plan { shards: 1, ..Plan::default() }.listener(listener).more(&route).start(driver);
+        let mut client = Frames::connect(rig.address);
+        client.hurry(Duration::from_millis(500));
+        // Requests with much padding and little else, so that few fill what the kernel keeps.
+        let mut padded = vec![255];
+        padded.extend(GET);
+        padded.resize(padded.len() + 255, 0);
+        let mut asked = 0_u32;
+        let is_held = loop {
+            let mut bytes = Vec::new();
+            put(&mut bytes, HEADERS, END_STREAM | END_HEADERS | PADDED, 2 * asked + 1, &padded);
+            if !client.raw(&bytes) {
+                break true;
+            }
+            asked += 1;
+            if asked == 20_000 {
+                break false;
+            }
+        };
+        assert!(is_held, "{asked} requests were taken");
+        // Once it reads, everything goes on.
+        for _ in 0..asked {
+            client.find(HEADERS);
+        }
     });
 }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ringway::protocol::{
@@ -335,6 +335,22 @@ impl H2 {
         self.flush();
     }
 
+    /// Answers all of `streams` with an empty `200`, in one send.
+    pub(crate) fn ok_all(&mut self, streams: &[StreamId]) {
+        let head = ResponseHead::new();
+        self.at_once(|codec| {
+            for stream in streams {
+                let end = EndStream::Yes;
+                codec.send_response(*stream, &head, Framing::Length(0), None, end).unwrap();
+            }
+        });
+    }
+
+    /// Begins to say good-bye, and nothing more.
+    pub(crate) fn go_away(&mut self) {
+        self.at_once(|codec| codec.drain(now()));
+    }
+
     /// Says good-bye: no new streams. The other side has heard of it then.
     pub(crate) fn drain(&mut self) {
         self.codec.drain(now());
@@ -399,6 +415,12 @@ impl Frames {
         self.wire.try_send(bytes)
     }
 
+    /// From now on bytes must be taken within `limit`, and the kernel keeps few of them.
+    pub(crate) fn hurry(&self, limit: Duration) {
+        self.wire.stream.set_write_timeout(Some(limit)).unwrap();
+        socket2::SockRef::from(&self.wire.stream).set_send_buffer_size(16 * 1024).unwrap();
+    }
+
     /// `GET /` on a new stream.
     pub(crate) fn get(&mut self, stream: u32) {
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, GET);
@@ -457,5 +479,6 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
 /// `:method GET`, `:scheme http`, `:path /`, `:authority a`.
 pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
