@@ -42,11 +42,14 @@ pub(super) struct Mux {
     /// Connections on their way.
     dialing: Cell<usize>,
     waiting: RefCell<VecDeque<Rc<Place>>>,
+    /// Places ever taken: a place's number says what it came after.
+    entered: Cell<u64>,
 }
 
 /// A request that waits for a session.
 #[derive(Default)]
 struct Place {
+    number: u64,
     signal: Signal,
     /// Why there is none, or that it is worth another look.
     outcome: Cell<Option<Result<(), ConnectError>>>,
@@ -89,6 +92,7 @@ impl Sessions {
             open: RefCell::default(),
             dialing: Cell::new(0),
             waiting: RefCell::default(),
+            entered: Cell::new(0),
         });
         endpoints.insert(endpoint, Rc::downgrade(&mux));
         mux
@@ -132,7 +136,7 @@ impl Mux {
     /// Opens another connection, in a task of its own: whoever needs it first may have it.
     fn dial(self: &Rc<Self>, pool: &Rc<Pool>, index: usize, connect_timeout: Duration) {
         self.dialing.set(self.dialing.get() + 1);
-        let (mux, pool) = (Rc::clone(self), Rc::clone(pool));
+        let (mux, pool, last) = (Rc::clone(self), Rc::clone(pool), self.entered.get());
         runtime::spawn(async move {
             let dialed = pool.dial(index, connect_timeout).await;
             mux.dialing.set(mux.dialing.get() - 1);
@@ -153,22 +157,26 @@ impl Mux {
                     // Who waits for a place on it must look for another.
                     mux.wake(usize::MAX);
                 }
-                Err(error) => mux.fail(&error),
+                Err(error) => mux.fail(last, &error),
             }
         });
     }
 
-    /// Lets the first `most` who wait look again.
+    /// Lets the first `most` who wait look again, beside those who were told already and have yet
+    /// to look.
     pub(super) fn wake(&self, most: usize) {
-        for place in self.waiting.borrow().iter().take(most) {
+        let waiting = self.waiting.borrow();
+        for place in waiting.iter().filter(|place| !place.is_told()).take(most) {
             place.put(Ok(()));
         }
     }
 
-    /// Nobody who waits gets a connection. The first error counts for all of them.
-    fn fail(&self, error: &ConnectError) {
-        for place in self.waiting.borrow().iter() {
-            place.put(Err(error.again()));
+    /// A connection could not be had. The error counts for all who waited when it was asked for, up
+    /// to the place `last`; those who came later ask for another.
+    fn fail(&self, last: u64, error: &ConnectError) {
+        let waiting = self.waiting.borrow();
+        for place in waiting.iter().filter(|place| !place.is_told()) {
+            place.put(if place.number <= last { Err(error.again()) } else { Ok(()) });
         }
     }
 }
@@ -180,6 +188,13 @@ impl std::fmt::Debug for Mux {
 }
 
 impl Place {
+    fn is_told(&self) -> bool {
+        let outcome = self.outcome.take();
+        let is_told = outcome.is_some();
+        self.outcome.set(outcome);
+        is_told
+    }
+
     fn put(&self, outcome: Result<(), ConnectError>) {
         self.outcome.set(Some(outcome));
         self.signal.notify();
@@ -194,7 +209,8 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn enter(mux: &'a Mux) -> Self {
-        let place = Rc::<Place>::default();
+        mux.entered.set(mux.entered.get() + 1);
+        let place = Rc::new(Place { number: mux.entered.get(), ..Place::default() });
         mux.waiting.borrow_mut().push_back(Rc::clone(&place));
         Self { mux, place }
     }
@@ -258,6 +274,9 @@ fn limits() -> Limits {
     Limits {
         streams: STREAMS_MAX,
         header_list_bytes: RESPONSE_HEAD_BYTES_MAX,
+        stream_window: STREAM_WINDOW,
+        // Clients share it: however many of them don't read, the others' responses must come.
+        connection_window: STREAMS_MAX * STREAM_WINDOW,
         ping_interval: Some(PING_AFTER),
         ..Limits::default()
     }
@@ -265,6 +284,8 @@ fn limits() -> Limits {
 
 /// Requests on one connection to an endpoint, whatever the endpoint allows.
 const STREAMS_MAX: u32 = 128;
+/// What of a response may lie here until its client takes it.
+const STREAM_WINDOW: u32 = 256 * 1024;
 /// Requests for which one connection on its way is expected to be enough.
 const STREAMS_EXPECTED: usize = 100;
 /// Largest head of a response.

@@ -425,6 +425,75 @@ fn an_idle_connection_is_closed_in_time() {
 }
 
 #[test]
+fn a_connection_that_is_not_to_be_kept_carries_its_requests() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let mut plan = endpoint.plan();
+        plan.upstream += "\npool = { idle_per_endpoint = 0 }";
+        let rig = plan.start(driver);
+        let mut client = rig.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut server = endpoint.accept();
+        let stream = server.accept();
+        server.ok(stream, "served");
+        assert_eq!(client.response().text(), "served");
+        assert_eq!(server.until_ended(), End::Closed);
+    });
+}
+
+#[test]
+fn each_stream_that_ends_lets_one_who_waits_go_on() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let mut plan = endpoint.plan();
+        plan.upstream += "\nlimits = { connections = 1 }";
+        let rig = plan.start(driver);
+        let mut client = H2::connect(rig.address);
+        let warm = client.get("/warm");
+        let mut server = endpoint.accept_with(Limits { streams: 2, ..Limits::default() });
+        let first = server.accept();
+        server.settle();
+        server.ok_all(&[first]);
+        client.whole(warm);
+        let asked: Vec<_> = (0..4).map(|_| client.get("/")).collect();
+        let running = [server.accept(), server.accept()];
+        // Both of them end in one turn.
+        server.ok_all(&running);
+        let rest = [server.accept(), server.accept()];
+        server.ok_all(&rest);
+        for stream in asked {
+            assert_eq!(client.whole(stream).status, 200);
+        }
+    });
+}
+
+#[test]
+fn clients_that_take_nothing_hold_nobody_up() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let rig = endpoint.plan().start(driver);
+        let mut stalled = H2::connect(rig.address);
+        stalled.settle();
+        stalled.is_stalled = true;
+        let asked: Vec<_> = (0..8).map(|_| stalled.get("/large")).collect();
+        let mut server = endpoint.accept();
+        server.settle();
+        // As much as each stream's window lets through: what they don't take lies here.
+        for _ in &asked {
+            let stream = server.accept();
+            server.answer(stream, 200, Framing::Chunked, false);
+            server.data(stream, &[7; 256 * 1024], false);
+        }
+        let mut other = rig.client();
+        other.send("GET /small HTTP/1.1\r\nHost: a\r\n\r\n");
+        let stream = server.accept();
+        server.ok(stream, "not held up");
+        assert_eq!(other.response().text(), "not held up");
+        stalled.close();
+    });
+}
+
+#[test]
 fn health_checks_speak_what_the_endpoint_speaks() {
     on_both(|driver| {
         let endpoint = Endpoint::listen();
