@@ -26,6 +26,7 @@ use crate::{
     proxy::{
         body::Chunk,
         deadline::Late,
+        head_reader::INTERIM_MAX,
         pace::Pace,
         recycle::{self, Pooled},
         send::Waiting,
@@ -159,7 +160,7 @@ impl Stream {
         }
         if inbox.answer.is_none() {
             inbox.answer = Some(answer);
-        } else {
+        } else if answer.framing.is_some() || inbox.more_answers.len() < ANSWERS_WAITING_MAX {
             inbox.more_answers.push_back(answer);
         }
         drop(inbox);
@@ -487,6 +488,10 @@ impl Inbox {
     }
 }
 
+/// Interim responses that wait to be passed on. More of them are a flood, and its reader will say so
+/// when it has counted these: the rest needs no memory.
+const ANSWERS_WAITING_MAX: usize = INTERIM_MAX as usize;
+
 /// Small DATA is gathered up to this size, so that a thousand crumbs don't cost a thousand chunks.
 const CHUNK_MAX: usize = 16 * 1024;
 
@@ -534,5 +539,25 @@ impl Drop for Handle {
         let Some(stream) = self.stream.take() else { return };
         stream.session().end(stream.id, self.unread, self.unfinished.get());
         Stream::recycle(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_interim_responses_is_not_kept_but_the_final_one_is() {
+        let stream = Stream::default();
+        let put = |framing| {
+            let head = Pooled::<ResponseHead>::take();
+            stream.put_answer(Answer { head, framing, is_end: false });
+        };
+        (0..10_000).for_each(|_| put(None));
+        put(Some(Framing::None));
+        let inbox = stream.inbox.borrow();
+        // One more than its reader bears.
+        assert_eq!(inbox.more_answers.len(), ANSWERS_WAITING_MAX + 1);
+        assert!(inbox.more_answers.back().is_some_and(|answer| answer.framing.is_some()));
     }
 }
