@@ -5,6 +5,8 @@ use std::fmt::Write;
 use rustls::{SupportedCipherSuite, pki_types::CertificateDer};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
+use super::distinguished_name;
+
 /// A verified client certificate, in texts that fit a header field: printable ASCII, bounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
@@ -27,7 +29,7 @@ impl ClientCertificate {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else {
             return Self { subject: String::new(), names: String::new(), fingerprint };
         };
-        let subject = plain(&certificate.subject().to_string());
+        let subject = plain(&distinguished_name::text(certificate.subject()));
         let alternative = certificate.subject_alternative_name().ok().flatten();
         let names = alternative.iter().flat_map(|found| &found.value.general_names);
         let names: Vec<String> = names.filter_map(name).collect();

@@ -14,6 +14,7 @@
 mod certificate;
 mod client;
 mod client_cert;
+mod distinguished_name;
 mod files;
 mod handshake;
 mod server;
