@@ -11,9 +11,9 @@
 //! ```
 //! An end of stream is passed on as one (half-close), in either direction, and the other direction
 //! goes on. A reset is passed on as a reset: neither side takes a broken stream for a finished one.
-//! Memory is one ring buffer or one pipe a direction, and only while bytes are on their way: a
-//! reader that stalls stops the writer on the other side. Silence in both directions for the idle
-//! time ends the connection. Knows nothing of protocols.
+//! Memory is one ring buffer's worth or one pipe a direction, and only while bytes are on their way:
+//! a reader that stalls stops the writer on the other side, and holds nothing that others need.
+//! Silence in both directions for the idle time ends the connection. Knows nothing of protocols.
 
 use std::{
     cell::Cell,
@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use super::bytes;
 use crate::runtime::{self, Burst, RecvBuf, SendBuf, TcpStream, Timer};
 
 /// What was moved, readable while it goes on.
@@ -175,7 +176,14 @@ impl Pump<'_> {
     async fn send(&self, piece: RecvBuf) -> Result<(), Side> {
         let length = piece.len() as u64;
         self.activity.note();
-        let (sent, _) = self.to.send_all(SendBuf::from(piece)).await;
+        // A copy, so that whoever doesn't read holds no buffer of the ring: those are everybody's.
+        let mut copy = bytes::take();
+        copy.extend_from_slice(&piece);
+        drop(piece);
+        let (sent, back) = self.to.send_all(SendBuf::Vec(copy)).await;
+        if let SendBuf::Vec(copy) = back {
+            bytes::give(copy);
+        }
         sent.map_err(|_| Side::To)?;
         self.count(length);
         Ok(())

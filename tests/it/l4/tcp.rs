@@ -194,6 +194,43 @@ fn a_reader_that_stalls_stops_the_writer() {
 }
 
 #[test]
+fn readers_that_stall_hold_nothing_that_others_need() {
+    on_both(|driver| {
+        let (tell, told) = mpsc::channel();
+        let server = endpoint(move |mut stream| {
+            let mut word = [0];
+            stream.read_exact(&mut word).unwrap();
+            if &word == b"e" {
+                return echo(stream);
+            }
+            stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+            while stream.write_all(&[7; 64 << 10]).is_ok() {}
+            tell.send(()).unwrap();
+            drop(rest(&mut stream));
+        });
+        let l4 = L4::tcp(&[server]);
+        let mut plan = l4.plan();
+        // Larger than what comes at once: nothing goes by a pipe.
+        plan.runtime = "buffers = { count = 16, size = '1MiB' }".to_owned();
+        let rig = plan.start(driver);
+        let mut stalled: Vec<_> = (0..24).map(|_| l4.connect()).collect();
+        for client in &mut stalled {
+            client.write_all(b"s").unwrap();
+        }
+        for _ in &stalled {
+            told.recv_timeout(PATIENCE).unwrap();
+        }
+        let mut other = l4.connect();
+        other.write_all(b"e").unwrap();
+        other.write_all(b"hello").unwrap();
+        let mut heard = [0; 5];
+        other.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+        assert!(rig.status().shards[0].buffers_in_use <= 2);
+    });
+}
+
+#[test]
 fn silence_ends_a_connection_and_traffic_keeps_it() {
     on_both(|driver| {
         let l4 = L4::new("tcp", &[endpoint(echo)], "", "timeouts = { idle = '400ms' }", "");
