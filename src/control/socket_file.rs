@@ -6,12 +6,15 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     os::unix::{
         fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
 };
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A socket's file; it is removed when this is dropped.
 #[derive(Debug)]
@@ -61,7 +64,8 @@ impl SocketFile {
             Err(error) => return Err(SocketFileError::Io(error)),
         }
         let unfinished = path.with_file_name(format!(".{}", std::process::id()));
-        let listener = bind_protected(&unfinished, mode).map_err(SocketFileError::Io)?;
+        let bound = bind_protected(&unfinished, mode);
+        let listener = bound.and_then(listen).map_err(SocketFileError::Io)?;
         let named = fs::rename(&unfinished, path).and_then(|()| fs::symlink_metadata(path));
         let metadata = named.map_err(|error| {
             remove(&unfinished);
@@ -82,13 +86,19 @@ impl Drop for SocketFile {
     }
 }
 
-fn bind_protected(path: &Path, mode: u32) -> io::Result<UnixListener> {
+/// A socket that nobody can connect to yet: until its mode is set, the umask's holds.
+fn bind_protected(path: &Path, mode: u32) -> io::Result<Socket> {
     // Left over by a process of our id that died in between.
     remove(path);
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<UnixListener> {
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// If it can't be made, binding says why.
@@ -104,5 +114,26 @@ fn make_directory(path: &Path) {
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::debug!(%error, path = %path.display(), "not removed");
+    }
+}
+
+/// Connections that wait to be accepted, at most: as many as std has it.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_connects_before_the_file_is_protected() {
+        let path = std::env::temp_dir().join(format!("ringway-socket-{}", std::process::id()));
+        let socket = bind_protected(&path, 0o600).unwrap();
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let early = UnixStream::connect(&path);
+        assert_eq!(early.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let listener = listen(socket).unwrap();
+        UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+        remove(&path);
     }
 }
