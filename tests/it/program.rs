@@ -17,16 +17,16 @@ use std::{
 };
 
 use ringway::{
-    Admission, Admit, Arriving, Balance, Error, Filter, Handler, Observe, Request, Respond,
+    Admission, Admit, Arriving, Balance, Body, Error, Filter, Handler, Observe, Request, Respond,
     Response, Server, ShardScope, Status, Summary,
     balance::{Candidates, Key, Tried},
-    config,
+    config::{self, Alpn},
     control::{Stop, client::AdminClient, demo_upstream},
     proxy::{DynFilter, Fault},
     runtime,
 };
 
-use crate::scratch::Scratch;
+use crate::{proxy::h2_wire::H2, scratch::Scratch};
 
 /// A port that was free a moment ago.
 fn free_address() -> SocketAddr {
@@ -180,6 +180,7 @@ fn with_server<H: Handler + 'static>(
         config.runtime.shards = vec![0, 0];
         config.runtime.pin = false;
         config.admin.listen = Some(socket);
+        config.listeners[0].alpn = vec![Alpn::H2, Alpn::Http11];
     });
     thread::scope(|scope| {
         let running = scope.spawn(move || server.run(make));
@@ -231,6 +232,31 @@ fn a_list_of_dynamic_filters_runs_in_its_order() {
         let answer = ask(address, "GET / HTTP/1.1");
         assert!(answer.ends_with("\r\n\r\nabcde"), "{answer}");
         assert_eq!(field(&answer, "x-up"), Some("edcba"), "{answer}");
+    });
+}
+
+/// Leaves nothing of a body.
+struct Emptied;
+
+impl Filter for Emptied {
+    async fn filter(&self, req: &mut Request, next: &impl Handler) -> Result<Response, Error> {
+        Ok(next.handle(req).await?.with_body(Body::empty()))
+    }
+}
+
+fn emptied(shard: &ShardScope) -> Result<impl Handler + use<>, Error> {
+    Ok(Emptied.around(shard.forward("web")?))
+}
+
+#[test]
+fn a_body_that_a_filter_takes_away_leaves_no_length_behind() {
+    with_server(emptied, |address| {
+        let answer = ask(address, "GET / HTTP/1.1");
+        assert_eq!(field(&answer, "content-length"), Some("0"), "{answer}");
+        let mut client = H2::connect(address);
+        let asked = client.get("/");
+        let heard = client.whole(asked);
+        assert_eq!((heard.status, heard.reset), (200, None), "{heard:?}");
     });
 }
 

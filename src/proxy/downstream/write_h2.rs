@@ -44,8 +44,10 @@ pub(super) async fn response(
         return head(stream, req, &response, framing, EndStream::Yes, status);
     }
     if matches!(response.body.kind, Kind::Empty) {
-        // Only a length that was announced is told: gRPC's trailers-only responses have none.
-        let length = response.announced_length.map_or(Framing::None, Framing::Length);
+        // Only a length that was announced is told: gRPC's trailers-only responses have none. That
+        // of a body which a filter has taken away is no longer one.
+        let announced = response.announced_length.filter(|length| *length == 0);
+        let length = announced.map_or(Framing::None, Framing::Length);
         return head(stream, req, &response, length, EndStream::Yes, status);
     }
     // What is malformed from its beginning can still become an error page.
