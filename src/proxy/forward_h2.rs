@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::RetryCause,
     protocol::{
-        h2::{EndStream, ResetCause},
+        h2::{EndStream, ResetCause, SendError},
         http::{self, Framing, Method, Name, Status},
     },
     runtime::{self, Expired, PooledFuture, Timer},
@@ -118,9 +118,7 @@ impl Forward {
         } else {
             session.request(req.head(), outgoing.framing, EndStream::when(outgoing.is_empty()))
         };
-        let handle = sent.map_err(|error| {
-            Failure::final_(Error::Internal(format!("request not sent: {error}")))
-        })?;
+        let handle = sent.map_err(|error| Failure::final_(not_sent(error)))?;
         let asked = Asked {
             sent_at: runtime::now(),
             is_reused: session.uses() > 1,
@@ -370,6 +368,17 @@ impl Forward {
         response.has_upload = upload.is_some();
         response.upload = upload;
         Ok(response)
+    }
+}
+
+/// Why a request was not sent.
+fn not_sent(error: SendError) -> Error {
+    match error {
+        SendError::HeadTooLarge => {
+            let reason = "the request's head is larger than the endpoint takes";
+            Error::rejected(Status::HEAD_TOO_LARGE, reason)
+        }
+        error => Error::Internal(format!("request not sent: {error}")),
     }
 }
 

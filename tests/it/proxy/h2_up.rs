@@ -442,6 +442,24 @@ fn a_connection_that_is_not_to_be_kept_carries_its_requests() {
 }
 
 #[test]
+fn a_head_that_is_larger_than_an_endpoint_takes_is_a_431() {
+    on_both(|driver| {
+        let endpoint = Endpoint::listen();
+        let rig = endpoint.plan().start(driver);
+        let mut client = rig.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut server =
+            endpoint.accept_with(Limits { header_list_bytes: 2000, ..Limits::default() });
+        let stream = server.accept();
+        server.settle();
+        server.ok(stream, "");
+        assert_eq!(client.response().status(), 200);
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(2000)));
+        assert_eq!(client.response().status(), 431);
+    });
+}
+
+#[test]
 fn each_stream_that_ends_lets_one_who_waits_go_on() {
     on_both(|driver| {
         let endpoint = Endpoint::listen();
