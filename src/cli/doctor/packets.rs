@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ringway::config::{Config, Crash, PacketForward, XdpConfig, XdpMode};
+use ringway::{
+    config::{Config, Crash, PacketForward, XdpConfig, XdpMode},
+    xdp::{Offloads, offloads},
+};
 
 use crate::cli::doctor::{Finding, Level};
 
@@ -30,6 +33,8 @@ pub(super) struct InterfaceFacts {
     pub(super) mtu: Option<u64>,
     pub(super) receive_queues: usize,
     pub(super) send_queues: usize,
+    /// `None` where the driver doesn't say.
+    pub(super) offloads: Option<Offloads>,
 }
 
 impl PacketFacts {
@@ -45,7 +50,7 @@ impl PacketFacts {
             capabilities: bits
                 .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
                 .unwrap_or(0),
-            interface: InterfaceFacts::gather(&root.join("sys/class/net").join(&xdp.interface)),
+            interface: InterfaceFacts::gather(root, &xdp.interface),
             bpf_mounts: mounts.lines().filter_map(bpf_mount).collect(),
             syn_cookies: read("proc/sys/net/ipv4/tcp_syncookies").trim().parse().ok(),
             port_range: ports.next().zip(ports.next()),
@@ -54,7 +59,8 @@ impl PacketFacts {
 }
 
 impl InterfaceFacts {
-    fn gather(folder: &Path) -> Option<Self> {
+    fn gather(root: &Path, name: &str) -> Option<Self> {
+        let folder = root.join("sys/class/net").join(name);
         let queues: Vec<String> = fs::read_dir(folder.join("queues"))
             .ok()?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -67,6 +73,7 @@ impl InterfaceFacts {
             mtu: mtu.and_then(|text| text.trim().parse().ok()),
             receive_queues: count("rx-"),
             send_queues: count("tx-"),
+            offloads: offloads(name).ok(),
         })
     }
 }
@@ -84,6 +91,8 @@ pub(super) fn check(facts: &PacketFacts, xdp: &XdpConfig, config: &Config) -> Ve
     findings.extend(facts.interface.as_ref().and_then(|own| mtu(own, xdp)));
     let shards = config.runtime.shards.len();
     findings.extend(facts.interface.as_ref().map(|own| queues(own, shards)));
+    let known = facts.interface.as_ref().and_then(|own| own.offloads);
+    findings.extend(known.map(|own| merging(own, xdp)));
     findings.extend((xdp.crash == Crash::Keep).then(|| bpffs(facts, xdp)));
     let listeners = || config.listeners.iter();
     if listeners().any(|own| own.forward.is_none() && own.syn_rate.is_some()) {
@@ -161,6 +170,33 @@ fn queues(own: &InterfaceFacts, shards: usize) -> Finding {
         "packets come to fewer CPUs than there are",
         "`ethtool -L` raises the number of combined queues, if the card has more",
     )
+}
+
+/// A merged packet is larger than the link that it is to be sent on.
+fn merging(own: Offloads, xdp: &XdpConfig) -> Finding {
+    let subject = "XDP offloads";
+    let word = |is_on| if is_on { "on" } else { "off" };
+    let found = format!("gro {}, lro {}, tso {}", word(own.gro), word(own.lro), word(own.tso));
+    let name = &xdp.interface;
+    if own.lro {
+        return Finding::bad(
+            Level::Warn,
+            subject,
+            found,
+            "drivers refuse native XDP while the card merges packets, and none of those can be forwarded",
+            format!("`ethtool -K {name} lro off`"),
+        );
+    }
+    if own.gro && xdp.mode == XdpMode::Generic {
+        return Finding::bad(
+            Level::Warn,
+            subject,
+            found,
+            "in generic mode the program gets merged packets, which are too large to send on",
+            format!("`ethtool -K {name} gro off`"),
+        );
+    }
+    Finding::ok(subject, found)
 }
 
 fn bpffs(facts: &PacketFacts, xdp: &XdpConfig) -> Finding {
@@ -244,6 +280,7 @@ endpoints = ['10.0.0.1:8080']
                 mtu: Some(1_500),
                 receive_queues: 2,
                 send_queues: 2,
+                offloads: Some(Offloads { gro: true, lro: false, tso: true }),
             }),
             bpf_mounts: vec![PathBuf::from("/sys/fs/bpf")],
             syn_cookies: Some(2),
@@ -278,6 +315,8 @@ endpoints = ['10.0.0.1:8080']
         assert_eq!(faults(|facts| own(facts, |own| own.receive_queues = 1)), warned("XDP queues"));
         assert_eq!(faults(|facts| facts.syn_cookies = Some(1)), warned("net.ipv4.tcp_syncookies"));
         assert_eq!(faults(|facts| facts.port_range = Some((9, 1_024))), warned("xdp.nat_ports"));
+        let lro = |own: &mut InterfaceFacts| own.offloads.as_mut().unwrap().lro = true;
+        assert_eq!(faults(|facts| own(facts, lro)), warned("XDP offloads"));
         let failed = |subject| vec![(Level::Fail, subject)];
         assert_eq!(faults(|facts| facts.interface = None), failed("XDP interface"));
         let elsewhere =
@@ -286,11 +325,24 @@ endpoints = ['10.0.0.1:8080']
     }
 
     #[test]
+    fn merged_packets_matter_to_a_program_in_the_stack_alone() {
+        let own = Offloads { gro: true, lro: false, tso: true };
+        let level = |mode| merging(own, &XdpConfig::new("eth0".to_owned(), mode)).level;
+        assert_eq!(level(XdpMode::Native), Level::Ok);
+        assert_eq!(level(XdpMode::Generic), Level::Warn);
+        let off = Offloads { gro: false, ..own };
+        let generic = XdpConfig::new("eth0".to_owned(), XdpMode::Generic);
+        assert_eq!(merging(off, &generic).level, Level::Ok);
+    }
+
+    #[test]
     fn the_loopback_of_this_machine_is_read() {
         let xdp = XdpConfig::new("lo".to_owned(), XdpMode::Auto);
         let facts = PacketFacts::gather(Path::new("/"), &xdp);
         let own = facts.interface.unwrap();
         assert!(own.driver.is_none() && own.mtu.is_some() && own.receive_queues >= 1);
+        // Every loopback merges and cuts nothing in a card.
+        assert!(own.offloads.is_some_and(|own| !own.lro));
         let line = "bpf /sys/fs/bpf bpf rw,nosuid 0 0";
         assert_eq!(bpf_mount(line), Some(PathBuf::from("/sys/fs/bpf")));
         assert_eq!(bpf_mount("proc /proc proc rw 0 0"), None);
