@@ -12,7 +12,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
-    sync::mpsc,
+    sync::mpsc::{self, Sender},
     thread,
 };
 
@@ -82,70 +82,63 @@ fn transparent(protocol: &str) -> L4 {
     l4
 }
 
-#[test]
-fn an_endpoint_sees_the_clients_address_of_a_connection() {
+/// `endpoint` answers one client, and tells whom it sees; `client` returns what it has heard.
+fn is_seen_as_it_is(protocol: &str, endpoint: fn(Sender<IpAddr>), client: fn() -> Vec<u8>) {
     if !may() {
         return missing("root, or ip");
     }
     on_both(|driver| {
         let (tell, told) = mpsc::channel();
         let mut rig = None;
-        let heard = in_namespaces(
-            || {
-                let listener = TcpListener::bind(ENDPOINT).unwrap();
-                run(move || {
-                    let (mut stream, from) = listener.accept().unwrap();
-                    tell.send(from.ip()).unwrap();
-                    let mut said = [0; 4];
-                    stream.read_exact(&mut said).unwrap();
-                    stream.write_all(&said).unwrap();
-                });
-                rig = Some(transparent("tcp").start(driver));
-            },
-            || {
-                let mut client = TcpStream::connect(LISTENER).unwrap();
-                client.set_read_timeout(Some(PATIENCE)).unwrap();
-                client.write_all(b"both").unwrap();
-                let mut heard = [0; 4];
-                client.read_exact(&mut heard).unwrap();
-                heard
-            },
-        );
-        assert_eq!(&heard, b"both");
+        let work = || {
+            endpoint(tell);
+            rig = Some(transparent(protocol).start(driver));
+        };
+        assert_eq!(in_namespaces(work, client), b"both");
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), CLIENT.parse::<IpAddr>().unwrap());
     });
 }
 
 #[test]
+fn an_endpoint_sees_the_clients_address_of_a_connection() {
+    let endpoint = |tell: Sender<IpAddr>| {
+        let listener = TcpListener::bind(ENDPOINT).unwrap();
+        run(move || {
+            let (mut stream, from) = listener.accept().unwrap();
+            tell.send(from.ip()).unwrap();
+            let mut said = [0; 4];
+            stream.read_exact(&mut said).unwrap();
+            stream.write_all(&said).unwrap();
+        });
+    };
+    is_seen_as_it_is("tcp", endpoint, || {
+        let mut client = TcpStream::connect(LISTENER).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"both").unwrap();
+        let mut heard = [0; 4];
+        client.read_exact(&mut heard).unwrap();
+        heard.to_vec()
+    });
+}
+
+#[test]
 fn an_endpoint_sees_the_clients_address_of_a_flow() {
-    if !may() {
-        return missing("root, or ip");
-    }
-    on_both(|driver| {
-        let (tell, told) = mpsc::channel();
-        let mut rig = None;
-        let heard = in_namespaces(
-            || {
-                let socket = UdpSocket::bind(ENDPOINT).unwrap();
-                run(move || {
-                    let mut buf = [0; 16];
-                    let (read, from) = socket.recv_from(&mut buf).unwrap();
-                    tell.send(from.ip()).unwrap();
-                    socket.send_to(&buf[..read], from).unwrap();
-                });
-                rig = Some(transparent("udp").start(driver));
-            },
-            || {
-                let client = UdpSocket::bind(SocketAddr::from(([0; 4], 0))).unwrap();
-                client.set_read_timeout(Some(PATIENCE)).unwrap();
-                client.connect(LISTENER).unwrap();
-                client.send(b"both").unwrap();
-                let mut heard = [0; 16];
-                let read = client.recv(&mut heard).unwrap();
-                heard[..read].to_vec()
-            },
-        );
-        assert_eq!(heard, b"both");
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), CLIENT.parse::<IpAddr>().unwrap());
+    let endpoint = |tell: Sender<IpAddr>| {
+        let socket = UdpSocket::bind(ENDPOINT).unwrap();
+        run(move || {
+            let mut buf = [0; 16];
+            let (read, from) = socket.recv_from(&mut buf).unwrap();
+            tell.send(from.ip()).unwrap();
+            socket.send_to(&buf[..read], from).unwrap();
+        });
+    };
+    is_seen_as_it_is("udp", endpoint, || {
+        let client = UdpSocket::bind(SocketAddr::from(([0; 4], 0))).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(LISTENER).unwrap();
+        client.send(b"both").unwrap();
+        let mut heard = [0; 16];
+        let read = client.recv(&mut heard).unwrap();
+        heard[..read].to_vec()
     });
 }
